@@ -1,0 +1,1 @@
+//! The quality of a ranking, a classifier, a regressor.
