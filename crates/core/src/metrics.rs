@@ -1,1 +1,0 @@
-//! The quality of a ranking, a classifier, a regressor.
