@@ -1,1 +1,3 @@
-//! placeholder
+//! What never ships to the request path: fit, evaluate, distill, the budget search.
+
+pub mod recommend;

@@ -1,1 +1,3 @@
-//! placeholder
+//! What runs in production. Files in, scores out.
+
+pub mod recommend;

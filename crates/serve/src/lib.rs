@@ -1,1 +1,3 @@
-//! placeholder
+//! The serving path: in-process answers and, around them, HTTP.
+
+pub mod recommend;

@@ -1,0 +1,3 @@
+//! End-to-end tests: one binary, so that it is linked once.
+
+mod arrows;

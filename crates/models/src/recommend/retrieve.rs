@@ -1,0 +1,300 @@
+//! The candidate stage: score every item by each source, then pick.
+
+use serde::{Deserialize, Serialize};
+
+use paceline_core::Timestamp;
+
+use super::ItemItem;
+
+/// Where candidates come from. The order is that of the score columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CandidateSource {
+    /// Dot product of the user's and the item's factors.
+    Als,
+    /// Similarities to everything the user bought, newer purchases counting more.
+    ItemItem,
+    /// Similarities to the user's newest basket.
+    LastBasket,
+    /// Popularity in a recent window.
+    Popular,
+}
+
+impl CandidateSource {
+    /// All sources, in column order.
+    pub const ALL: [CandidateSource; 4] =
+        [CandidateSource::Als, CandidateSource::ItemItem, CandidateSource::LastBasket, CandidateSource::Popular];
+
+    /// The name in pipeline files and as a feature (`candidate.als`).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            CandidateSource::Als => "als",
+            CandidateSource::ItemItem => "item_item",
+            CandidateSource::LastBasket => "last_basket",
+            CandidateSource::Popular => "popular",
+        }
+    }
+}
+
+/// How many candidates each source may name; 0 leaves a source out. The union is ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CandidateCounts {
+    /// From matrix factors.
+    pub als: usize,
+    /// From item-item similarities to the whole history.
+    pub item_item: usize,
+    /// From item-item similarities to the last basket.
+    pub last_basket: usize,
+    /// From recent popularity.
+    pub popular: usize,
+}
+
+impl CandidateCounts {
+    fn of(&self, source: CandidateSource) -> usize {
+        match source {
+            CandidateSource::Als => self.als,
+            CandidateSource::ItemItem => self.item_item,
+            CandidateSource::LastBasket => self.last_basket,
+            CandidateSource::Popular => self.popular,
+        }
+    }
+}
+
+/// One item of a user's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryItem {
+    /// Index in the catalogue.
+    pub item: u32,
+    /// How often it was bought.
+    pub count: u32,
+    /// When it was last bought.
+    pub last: Timestamp,
+}
+
+/// What is known of a user at the time of a request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserState {
+    /// Factors of the user; empty for a user whom the factors do not know.
+    pub factors: Vec<f32>,
+    /// Items bought so far, one entry per item, ordered by item.
+    pub history: Vec<HistoryItem>,
+    /// The items of the newest basket.
+    pub last_basket: Vec<u32>,
+}
+
+/// Everything the candidate stage knows of items, as of one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retriever {
+    /// Item factors, row-major, `items x dimensions`.
+    pub item_factors: Vec<f32>,
+    /// Width of a factor row.
+    pub dimensions: usize,
+    /// Item-item similarities.
+    pub item_item: ItemItem,
+    /// Popularity of each item in the recent window, `ln(1 + rows)`.
+    pub popularity: Vec<f32>,
+    /// Items that may be answered at all: those known at the time that this describes.
+    pub available: Vec<bool>,
+    /// After this many days a purchase counts half in [`CandidateSource::ItemItem`].
+    pub half_life_days: f64,
+}
+
+/// Buffers of one request, reused by the next on the same thread.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    scores: [Vec<f32>; 4],
+    blocked: Vec<bool>,
+    chosen: Vec<bool>,
+    order: Vec<u32>,
+}
+
+impl Scratch {
+    /// Scores of all items by one source, valid after [`Retriever::score`].
+    #[must_use]
+    pub fn scores(&self, source: CandidateSource) -> &[f32] {
+        &self.scores[source as usize]
+    }
+
+    /// Whether an item is kept out of the answer, valid after [`Retriever::score`].
+    #[must_use]
+    pub fn is_blocked(&self, item: u32) -> bool {
+        self.blocked[item as usize]
+    }
+}
+
+impl Retriever {
+    /// Number of items.
+    #[must_use]
+    pub fn item_count(&self) -> usize {
+        self.popularity.len()
+    }
+
+    /// Scores every item for `user` as of `now` by every source, and blocks the items that may not be answered: those not
+    /// available, `excluded`, and the user's own history when `new_only`.
+    pub fn score(&self, user: &UserState, now: Timestamp, new_only: bool, excluded: &[u32], scratch: &mut Scratch) {
+        let items = self.item_count();
+        for scores in &mut scratch.scores {
+            scores.clear();
+            scores.resize(items, 0.0);
+        }
+        let [als, item_item, last_basket, popular] = &mut scratch.scores;
+        if user.factors.len() == self.dimensions && self.dimensions > 0 {
+            for (score, factors) in als.iter_mut().zip(self.item_factors.chunks_exact(self.dimensions)) {
+                *score = dot(&user.factors, factors);
+            }
+        }
+        for bought in &user.history {
+            let age_days = now.seconds_since(bought.last).max(0.0) / 86_400.0;
+            let weight = (-age_days / self.half_life_days).exp2() as f32;
+            for (neighbour, similarity) in self.item_item.neighbours(bought.item) {
+                item_item[neighbour as usize] += weight * similarity;
+            }
+        }
+        for &bought in &user.last_basket {
+            for (neighbour, similarity) in self.item_item.neighbours(bought) {
+                last_basket[neighbour as usize] += similarity;
+            }
+        }
+        popular.copy_from_slice(&self.popularity);
+
+        scratch.blocked.clear();
+        scratch.blocked.extend(self.available.iter().map(|available| !available));
+        let owned = user.history.iter().filter(|_| new_only).map(|bought| bought.item);
+        for item in owned.chain(excluded.iter().copied()).filter(|&item| (item as usize) < items) {
+            scratch.blocked[item as usize] = true;
+        }
+    }
+
+    /// The union of each source's best items that are not blocked, ordered by item. A source that gives an item 0 does
+    /// not name it. Needs [`Retriever::score`] before.
+    pub fn candidates(&self, counts: &CandidateCounts, scratch: &mut Scratch, into: &mut Vec<u32>) {
+        let items = self.item_count();
+        scratch.chosen.clear();
+        scratch.chosen.resize(items, false);
+        for source in CandidateSource::ALL {
+            let count = counts.of(source);
+            let scores = &scratch.scores[source as usize];
+            scratch.order.clear();
+            if count == 0 {
+                continue;
+            }
+            let named = |&item: &u32| scores[item as usize] > 0.0 && !scratch.blocked[item as usize];
+            scratch.order.extend((0..items as u32).filter(named));
+            let better = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
+            if scratch.order.len() > count {
+                scratch.order.select_nth_unstable_by(count - 1, better);
+                scratch.order.truncate(count);
+            }
+            for &item in &scratch.order {
+                scratch.chosen[item as usize] = true;
+            }
+        }
+        into.clear();
+        into.extend((0..items as u32).filter(|&item| scratch.chosen[item as usize]));
+    }
+
+    /// Every item that is not blocked, ordered by item. Needs [`Retriever::score`] before.
+    pub fn whole_catalogue(&self, scratch: &Scratch, into: &mut Vec<u32>) {
+        into.clear();
+        into.extend((0..self.item_count() as u32).filter(|&item| !scratch.blocked[item as usize]));
+    }
+}
+
+/// Dot product in eight lanes, so that it vectorises; the order of additions is fixed.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 8];
+    let (a_blocks, b_blocks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let tail: f32 = a_blocks.remainder().iter().zip(b_blocks.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_blocks.zip(b_blocks) {
+        for lane in 0..8 {
+            lanes[lane] += x[lane] * y[lane];
+        }
+    }
+    lanes.iter().sum::<f32>() + tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_seconds(day * 86_400)
+    }
+
+    /// Five items; item 0 is near 1 and 2, item 3 near 4.
+    fn retriever() -> Retriever {
+        Retriever {
+            item_factors: vec![1.0, 0.0, 0.9, 0.1, 0.5, 0.5, 0.0, 1.0, 0.1, 0.9],
+            dimensions: 2,
+            item_item: ItemItem::new(&[
+                vec![(1, 0.8), (2, 0.4)],
+                vec![(0, 0.8)],
+                vec![(0, 0.4)],
+                vec![(4, 0.6)],
+                vec![(3, 0.6)],
+            ]),
+            popularity: vec![0.1, 0.2, 0.3, 0.4, 0.5],
+            available: vec![true; 5],
+            half_life_days: 10.0,
+        }
+    }
+
+    fn user() -> UserState {
+        UserState {
+            factors: vec![1.0, 0.0],
+            history: vec![
+                HistoryItem { item: 0, count: 2, last: day(90) },
+                HistoryItem { item: 3, count: 1, last: day(100) },
+            ],
+            last_basket: vec![3],
+        }
+    }
+
+    #[test]
+    fn each_source_scores_by_its_rule() {
+        let mut scratch = Scratch::default();
+        retriever().score(&user(), day(100), true, &[], &mut scratch);
+        assert_eq!(scratch.scores(CandidateSource::Als), [1.0, 0.9, 0.5, 0.0, 0.1]);
+        // The purchase of item 0 is one half-life old.
+        assert_eq!(scratch.scores(CandidateSource::ItemItem), [0.0, 0.4, 0.2, 0.0, 0.6]);
+        assert_eq!(scratch.scores(CandidateSource::LastBasket), [0.0, 0.0, 0.0, 0.0, 0.6]);
+        assert_eq!(scratch.scores(CandidateSource::Popular), [0.1, 0.2, 0.3, 0.4, 0.5]);
+    }
+
+    #[test]
+    fn candidates_are_the_union_without_blocked_items() {
+        let (retriever, mut scratch, mut into) = (retriever(), Scratch::default(), Vec::new());
+        let mut check = |counts: CandidateCounts, new_only: bool, excluded: &[u32], expected: &[u32]| {
+            retriever.score(&user(), day(100), new_only, excluded, &mut scratch);
+            retriever.candidates(&counts, &mut scratch, &mut into);
+            assert_eq!(into, expected, "{counts:?} {new_only} {excluded:?}");
+        };
+        let none = CandidateCounts { als: 0, item_item: 0, last_basket: 0, popular: 0 };
+        check(none, true, &[], &[]);
+        check(CandidateCounts { als: 1, ..none }, true, &[], &[1]);
+        check(CandidateCounts { als: 1, ..none }, false, &[], &[0]);
+        check(CandidateCounts { als: 1, last_basket: 3, ..none }, true, &[], &[1, 4]);
+        check(CandidateCounts { als: 1, last_basket: 3, ..none }, true, &[4, 99], &[1]);
+        check(CandidateCounts { popular: 9, ..none }, true, &[], &[1, 2, 4]);
+    }
+
+    #[test]
+    fn an_unknown_user_still_gets_popular_items() {
+        let (retriever, mut scratch, mut into) = (retriever(), Scratch::default(), Vec::new());
+        retriever.score(&UserState::default(), day(100), true, &[], &mut scratch);
+        retriever.candidates(
+            &CandidateCounts { als: 5, item_item: 5, last_basket: 5, popular: 2 },
+            &mut scratch,
+            &mut into,
+        );
+        assert_eq!(into, [3, 4]);
+        retriever.whole_catalogue(&scratch, &mut into);
+        assert_eq!(into, [0, 1, 2, 3, 4]);
+        let retriever = Retriever { available: vec![false, true, true, false, true], ..retriever };
+        retriever.score(&UserState::default(), day(100), true, &[], &mut scratch);
+        retriever.whole_catalogue(&scratch, &mut into);
+        assert_eq!(into, [1, 2, 4]);
+    }
+}
