@@ -5,6 +5,7 @@
 
 pub mod declare;
 pub mod encode;
+pub mod error;
 pub mod expression;
 pub mod partition;
 pub mod point_in_time;
@@ -12,4 +13,5 @@ pub mod source;
 pub mod window;
 
 pub use declare::{Aggregate, Feature, FeatureView, Placement};
+pub use error::FeatureError;
 pub use source::SourceTable;

@@ -1,1 +1,3 @@
-//! placeholder
+//! Synthetic worlds with known truth, conformance suites, numeric comparison.
+
+pub mod random_tables;
