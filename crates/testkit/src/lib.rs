@@ -1,3 +1,11 @@
 //! Synthetic worlds with known truth, conformance suites, numeric comparison.
+//!
+//! - [`shop`]: users with tastes, products, invoices: the recommender's world, in the layout of a public data set.
+//! - [`tabular`]: rows with a known best possible answer, for classification and regression.
+//! - [`random_tables`]: tables that strain the feature operators.
 
 pub mod random_tables;
+pub mod shop;
+pub mod tabular;
+
+mod sampling;
