@@ -25,7 +25,7 @@ mod tests;
 
 use std::fmt;
 
-use block::{BLOCK_ROWS, BlockForest};
+use block::{BLOCK_ROWS, BlockForest, BlockSlot};
 use rank::Ranker;
 use walk::Walker;
 
@@ -127,9 +127,6 @@ const SLOT_THRESHOLDS: usize = 254;
 const ALWAYS_LEFT: u8 = 0;
 const ALWAYS_RIGHT: u8 = 255;
 
-/// Rows from which a block of 64 is cheaper than row by row.
-const BLOCK_ROWS_MIN: usize = 8;
-
 /// A compiled forest.
 #[derive(Debug, Clone)]
 pub struct Forest {
@@ -208,13 +205,14 @@ impl Forest {
     /// When `rows` has not [`Forest::column_count`] values for each of `out`.
     pub fn sum_rows(&self, rows: &[f64], out: &mut [f64]) {
         assert_eq!(rows.len(), out.len() * self.column_count, "values of {} rows", out.len());
-        if out.len() < BLOCK_ROWS_MIN {
+        let block_rows_min = self.block_rows_min();
+        if out.len() < block_rows_min {
             return self.sum_each(rows, out);
         }
-        let mut slots = vec![[0; BLOCK_ROWS]; self.ranker.slot_count()];
+        let mut slots = vec![BlockSlot([0; BLOCK_ROWS]); self.ranker.slot_count()];
         let mut reach = vec![0; self.blocks.places_max()];
         for (rows, out) in rows.chunks(BLOCK_ROWS * self.column_count).zip(out.chunks_mut(BLOCK_ROWS)) {
-            if out.len() < BLOCK_ROWS_MIN {
+            if out.len() < block_rows_min {
                 return self.sum_each(rows, out);
             }
             self.ranker.rank_block(rows, self.column_count, &mut slots);
@@ -222,6 +220,21 @@ impl Forest {
             self.blocks.add(&slots, &mut reach, &mut sums);
             out.copy_from_slice(&sums[..out.len()]);
         }
+    }
+
+    /// Rows from which a block is cheaper than row by row: a block costs the same whatever its rows. Measured with 100 trees of
+    /// 31 leaves and 500 of 63. Without vectors of bytes a block never pays.
+    fn block_rows_min(&self) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if crate::cpu::Avx512::detect().is_some() {
+                return if self.packed.is_some() { 40 } else { 8 };
+            }
+            if crate::cpu::Avx2::detect().is_some() {
+                return 24;
+            }
+        }
+        usize::MAX
     }
 
     fn sum_each(&self, rows: &[f64], out: &mut [f64]) {

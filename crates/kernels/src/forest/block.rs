@@ -7,8 +7,10 @@ use super::Tree;
 /// Rows of a block: one bit each of a mask.
 pub(super) const BLOCK_ROWS: usize = 64;
 
-/// The slots of a block: for each slot, the bytes of its rows.
-pub(super) type BlockSlots = [[u8; BLOCK_ROWS]];
+/// A slot of a block: a byte for each of its rows. Aligned, because a load across two cache lines costs two.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct BlockSlot(pub(super) [u8; BLOCK_ROWS]);
 
 /// A forest laid out for blocks.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +61,7 @@ impl BlockForest {
     }
 
     /// Adds, tree after tree, each row's leaf to its sum. `reach` has [`BlockForest::places_max`] words.
-    pub(super) fn add(&self, slots: &BlockSlots, reach: &mut [u64], sums: &mut [f64; BLOCK_ROWS]) {
+    pub(super) fn add(&self, slots: &[BlockSlot], reach: &mut [u64], sums: &mut [f64; BLOCK_ROWS]) {
         #[cfg(target_arch = "x86_64")]
         {
             if let Some(token) = crate::cpu::Avx512::detect() {
@@ -73,7 +75,13 @@ impl BlockForest {
     }
 
     #[inline(always)]
-    fn add_with<V: Vectors>(&self, vectors: V, slots: &BlockSlots, reach: &mut [u64], sums: &mut [f64; BLOCK_ROWS]) {
+    pub(super) fn add_with<V: Vectors>(
+        &self,
+        vectors: V,
+        slots: &[BlockSlot],
+        reach: &mut [u64],
+        sums: &mut [f64; BLOCK_ROWS],
+    ) {
         let mut nodes = &*self.nodes;
         let mut leaves = &*self.leaves;
         for &node_count in &self.node_counts {
@@ -85,7 +93,7 @@ impl BlockForest {
             reach[0] = u64::MAX;
             for (place, node) in tree.iter().enumerate() {
                 let here = reach[place];
-                let left = vectors.at_most(&slots[usize::from(node.slot)], node.rank);
+                let left = vectors.at_most(&slots[usize::from(node.slot)].0, node.rank);
                 reach[node.left as usize] = here & left;
                 reach[node.right as usize] = here & !left;
             }
@@ -114,7 +122,7 @@ pub(super) fn parents_first(tree: &Tree) -> Vec<usize> {
 }
 
 /// What differs between instruction sets.
-trait Vectors: Copy {
+pub(super) trait Vectors: Copy {
     /// Bit `i` is set when byte `i` is at most `rank`.
     fn at_most(self, slot: &[u8; BLOCK_ROWS], rank: u8) -> u64;
 
@@ -123,7 +131,7 @@ trait Vectors: Copy {
 }
 
 #[derive(Clone, Copy)]
-struct Portable;
+pub(super) struct Portable;
 
 impl Vectors for Portable {
     #[inline(always)]
@@ -144,16 +152,16 @@ impl Vectors for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK_ROWS, BlockForest, BlockSlots, Portable, Vectors};
+    use super::{BLOCK_ROWS, BlockForest, BlockSlot, Portable, Vectors};
     use crate::cpu::{Avx2, Avx512};
 
-    pub(super) fn add_avx512(
+    pub(in crate::forest) fn add_avx512(
         token: Avx512,
         forest: &BlockForest,
-        slots: &BlockSlots,
+        slots: &[BlockSlot],
         reach: &mut [u64],
         sums: &mut [f64; BLOCK_ROWS],
     ) {
@@ -161,7 +169,7 @@ mod x86 {
         fn run(
             token: Avx512,
             forest: &BlockForest,
-            slots: &BlockSlots,
+            slots: &[BlockSlot],
             reach: &mut [u64],
             sums: &mut [f64; BLOCK_ROWS],
         ) {
@@ -171,15 +179,21 @@ mod x86 {
         unsafe { run(token, forest, slots, reach, sums) }
     }
 
-    pub(super) fn add_avx2(
+    pub(in crate::forest) fn add_avx2(
         token: Avx2,
         forest: &BlockForest,
-        slots: &BlockSlots,
+        slots: &[BlockSlot],
         reach: &mut [u64],
         sums: &mut [f64; BLOCK_ROWS],
     ) {
         #[target_feature(enable = "avx2")]
-        fn run(token: Avx2, forest: &BlockForest, slots: &BlockSlots, reach: &mut [u64], sums: &mut [f64; BLOCK_ROWS]) {
+        fn run(
+            token: Avx2,
+            forest: &BlockForest,
+            slots: &[BlockSlot],
+            reach: &mut [u64],
+            sums: &mut [f64; BLOCK_ROWS],
+        ) {
             forest.add_with(token, slots, reach, sums);
         }
         // SAFETY: the token proves the enabled feature.

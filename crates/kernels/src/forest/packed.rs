@@ -123,16 +123,17 @@ impl PackedForest {
     fn sum_avx512<const TABLES: usize>(&self, _token: crate::cpu::Avx512, ranks: &[u8; SLOTS_MAX]) -> f64 {
         use std::arch::x86_64::*;
 
-        // SAFETY (all loads below): 64 bytes at a multiple of 64 within the 256 bytes of `ranks`, or one array of 64 bytes of
-        // a pack; the store fills an array of 64 bytes.
-        let load = |bytes: *const u8| unsafe { _mm512_loadu_si512(bytes.cast()) };
-        let tables: [__m512i; TABLES] = std::array::from_fn(|table| load(ranks[64 * table..][..64].as_ptr()));
+        let load = |bytes: &[u8; PACK_NODES]| {
+            // SAFETY: the array has the 64 bytes that are loaded.
+            unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+        };
+        let tables: [__m512i; TABLES] = std::array::from_fn(|table| load(&ranks.as_chunks().0[table]));
         let mut sum = 0.0;
         let mut roots = self.roots.iter();
         for ((pack, &tree_count), leaves) in
             self.packs.iter().zip(&self.tree_counts).zip(self.leaves.chunks_exact(PACK_LEAVES))
         {
-            let slots = load(pack.slots.as_ptr());
+            let slots = load(&pack.slots);
             let values = match TABLES {
                 1 => _mm512_permutexvar_epi8(slots, tables[0]),
                 2 => _mm512_permutex2var_epi8(tables[0], slots, tables[TABLES - 1]),
@@ -142,8 +143,8 @@ impl PackedForest {
                     _mm512_permutex2var_epi8(tables[TABLES / 2], slots, tables[TABLES - 1]),
                 ),
             };
-            let goes_left = _mm512_cmple_epu8_mask(values, load(pack.ranks.as_ptr()));
-            let mut next = _mm512_mask_blend_epi8(goes_left, load(pack.right.as_ptr()), load(pack.left.as_ptr()));
+            let goes_left = _mm512_cmple_epu8_mask(values, load(&pack.ranks));
+            let mut next = _mm512_mask_blend_epi8(goes_left, load(&pack.right), load(&pack.left));
             for _ in 0..self.doublings {
                 let inner = !_mm512_movepi8_mask(next);
                 next = _mm512_mask_permutexvar_epi8(next, inner, next, next);

@@ -1,7 +1,7 @@
 //! From the values of a row to its slots.
 
 use super::SLOT_THRESHOLDS;
-use super::block::BlockSlots;
+use super::block::BlockSlot;
 
 /// Ranks rows: writes one byte per slot.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ impl Ranker {
     }
 
     /// Writes the slots of up to 64 rows of `column_count` values; the bytes of absent rows stay as they are.
-    pub(super) fn rank_block(&self, rows: &[f64], column_count: usize, slots: &mut BlockSlots) {
+    pub(super) fn rank_block(&self, rows: &[f64], column_count: usize, slots: &mut [BlockSlot]) {
         assert!(slots.len() >= self.slot_count, "{} slots", slots.len());
         #[cfg(target_arch = "x86_64")]
         let numbers_done = self.wide.as_ref().is_some_and(|(token, wide)| {
@@ -118,11 +118,11 @@ impl Ranker {
         let numbers_done = false;
         for (index, row) in rows.chunks_exact(column_count).enumerate() {
             if !numbers_done {
-                self.rank_numbers(row, |slot, rank| slots[slot][index] = rank);
+                self.rank_numbers(row, |slot, rank| slots[slot].0[index] = rank);
             }
             self.rank_categories(row, |first, values| {
                 for (slot, value) in slots[first..].iter_mut().zip(values) {
-                    slot[index] = *value;
+                    slot.0[index] = *value;
                 }
             });
         }

@@ -1,3 +1,6 @@
+#[cfg(target_arch = "x86_64")]
+use super::block::x86::add_avx2;
+use super::block::{BLOCK_ROWS, BlockForest, BlockSlot, Portable};
 use super::*;
 use crate::draw::Draw;
 
@@ -121,13 +124,52 @@ fn check(seed: u64, column_count: usize, tree_count: usize, leaves_max: usize, d
     let spec = ForestSpec { column_count, zero_band: BAND, trees };
     let forest = Forest::compile(&spec).unwrap();
     let rows: Vec<f64> = (0..row_count * column_count).map(|_| value(&mut draw, distinct)).collect();
-    let mut sums = vec![f64::NAN; row_count];
-    forest.sum_rows(&rows, &mut sums);
-    for (row, sum) in rows.chunks_exact(column_count).zip(sums) {
-        let expected = reference(&spec, row).to_bits();
-        assert_eq!(forest.sum_row(row).to_bits(), expected, "one row, seed {seed}: {row:?}");
-        assert_eq!(sum.to_bits(), expected, "{row_count} rows, seed {seed}: {row:?}");
+    let expected: Vec<u64> = rows.chunks_exact(column_count).map(|row| reference(&spec, row).to_bits()).collect();
+    let bits = |sums: Vec<f64>| sums.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+
+    for (path, forest) in [("this processor", &forest), ("portable", &without_vectors(&forest))] {
+        let one_by_one = rows.chunks_exact(column_count).map(|row| forest.sum_row(row)).collect();
+        assert_eq!(bits(one_by_one), expected, "{path}, one row, seed {seed}");
+        let mut sums = vec![f64::NAN; row_count];
+        forest.sum_rows(&rows, &mut sums);
+        assert_eq!(bits(sums), expected, "{path}, {row_count} rows, seed {seed}");
     }
+    assert_eq!(
+        bits(sum_blocks(&forest, &rows, |blocks| blocks.0.add_with(Portable, blocks.1, blocks.2, blocks.3))),
+        expected
+    );
+    #[cfg(target_arch = "x86_64")]
+    if let Some(token) = crate::cpu::Avx2::detect() {
+        let add = |blocks: Blocks<'_>| add_avx2(token, blocks.0, blocks.1, blocks.2, blocks.3);
+        assert_eq!(bits(sum_blocks(&forest, &rows, add)), expected);
+    }
+}
+
+/// The forest as a processor without vectors compiles it.
+fn without_vectors(forest: &Forest) -> Forest {
+    let mut forest = forest.clone();
+    #[cfg(target_arch = "x86_64")]
+    {
+        forest.packed = None;
+        forest.ranker.wide = None;
+    }
+    forest
+}
+
+type Blocks<'a> = (&'a BlockForest, &'a [BlockSlot], &'a mut [u64], &'a mut [f64; BLOCK_ROWS]);
+
+/// Sums of all rows, also of few, by one way of adding a block.
+fn sum_blocks(forest: &Forest, rows: &[f64], add: impl Fn(Blocks<'_>)) -> Vec<f64> {
+    let mut slots = vec![BlockSlot([0; BLOCK_ROWS]); forest.ranker.slot_count()];
+    let mut reach = vec![0; forest.blocks.places_max()];
+    rows.chunks(BLOCK_ROWS * forest.column_count)
+        .flat_map(|rows| {
+            forest.ranker.rank_block(rows, forest.column_count, &mut slots);
+            let mut sums = [0.0; BLOCK_ROWS];
+            add((&forest.blocks, &slots, &mut reach, &mut sums));
+            sums.into_iter().take(rows.len() / forest.column_count)
+        })
+        .collect()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::SLOT_THRESHOLDS;
-use super::block::{BLOCK_ROWS, BlockSlots};
+use super::block::{BLOCK_ROWS, BlockSlot};
 use super::rank::NumberColumn;
 use crate::cpu::Avx512;
 
@@ -76,11 +76,11 @@ impl WideRanker {
     }
 
     /// Writes the number slots of up to 64 rows of `column_count` values.
-    pub(super) fn rank_block(&self, token: Avx512, rows: &[f64], column_count: usize, slots: &mut BlockSlots) {
+    pub(super) fn rank_block(&self, token: Avx512, rows: &[f64], column_count: usize, slots: &mut [BlockSlot]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi1,bmi2,popcnt")]
-        fn run(ranker: &WideRanker, rows: &[f64], column_count: usize, slots: &mut BlockSlots) {
+        fn run(ranker: &WideRanker, rows: &[f64], column_count: usize, slots: &mut [BlockSlot]) {
             for (slot, ranks) in ranker.slots.iter().zip(slots) {
-                for (row, rank) in rows.chunks_exact(column_count).zip(ranks) {
+                for (row, rank) in rows.chunks_exact(column_count).zip(&mut ranks.0) {
                     *rank = ranker.rank(slot, row[slot.column]);
                 }
             }
