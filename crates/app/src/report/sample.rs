@@ -109,10 +109,11 @@ pub(super) fn held() -> Report {
             what: "boosted trees 300 x 63, extra trees, network, ALS; weights 0.5, 0.2, 0.2, 0.1".into(),
         },
         reference: Reference { name: "teacher".into(), value: 0.1312, ci: interval(0.1209, 0.1417) },
-        baseline: Some(Reference {
+        baseline: Some(Baseline {
             name: "popularity of the last 7 days".into(),
             value: 0.0677,
             ci: interval(0.0601, 0.0756),
+            retention: 0.516,
         }),
         ladder: vec![
             step(

@@ -42,7 +42,7 @@ pub struct Report {
     pub reference: Reference,
     /// A baseline that needs no model, such as recent popularity: where the scale of retention really begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub baseline: Option<Reference>,
+    pub baseline: Option<Baseline>,
     /// The kept steps in the order applied; the first is the pipeline as written.
     pub ladder: Vec<Step>,
     /// Name of the fastest live step that holds floor and budget on tuning data; `null` when none does.
@@ -239,6 +239,19 @@ pub struct Reference {
     pub value: f64,
     /// Interval of the value.
     pub ci: Interval,
+}
+
+/// What no model at all reaches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Baseline {
+    /// Which.
+    pub name: String,
+    /// The metric's value on the report slice.
+    pub value: f64,
+    /// Interval of the value.
+    pub ci: Interval,
+    /// Its retention: metric divided by the reference's, turned round for losses.
+    pub retention: f64,
 }
 
 /// Wall time of one request in milliseconds.

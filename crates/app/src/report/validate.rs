@@ -102,6 +102,7 @@ impl Report {
         check.within("reference", "value", self.reference.value, self.reference.ci);
         if let Some(baseline) = &self.baseline {
             check.within("baseline", "value", baseline.value, baseline.ci);
+            check.number("baseline", "retention", baseline.retention, 0.0, f64::MAX);
         }
         for list in &self.precomputed {
             let at = format!("precomputed at {} s from {:?}", list.age_s, list.place);

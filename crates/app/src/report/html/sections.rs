@@ -102,12 +102,12 @@ pub(super) fn ladder(page: &mut String, report: &Report) {
     );
     for (index, step) in report.ladder.iter().enumerate() {
         let chosen = report.chosen.as_deref() == Some(step.step.as_str());
-        let _ = write!(
+        let _ = writeln!(
             page,
             "<tr{}><th scope=\"row\"><div class=\"rung-name\"><span class=\"rung\">{}</span><span><span class=\"name\">{}{}</span><span class=\"what\">{}</span></span></div></th>\
              <td data-name=\"Latency\">{}</td><td data-name=\"Times faster\" class=\"number\"><b>{}</b></td>\
              <td data-name=\"{name}\" class=\"number\"><b>{}</b><br><span class=\"soft\">{}</span></td>\
-             <td data-name=\"Quality kept\">{}</td><td data-name=\"Size\" class=\"number\">{}</td></tr>\n",
+             <td data-name=\"Quality kept\">{}</td><td data-name=\"Size\" class=\"number\">{}</td></tr>",
             if chosen { " class=\"chosen\"" } else { "" },
             index + 1,
             escape(&step.step),
@@ -145,13 +145,12 @@ pub(super) fn latency_against_quality(page: &mut String, report: &Report) {
     }
     page.push_str("</ul>\n");
     if let Some(baseline) = &report.baseline {
-        let share = baseline.value / report.reference.value;
-        let _ = write!(
+        let _ = writeln!(
             page,
-            "<p>Read retention on a scale that does not start at zero: {} alone reaches {}, {}\u{a0}% of the reference.</p>\n",
+            "<p>Read retention on a scale that does not start at zero: {} alone reaches {}, {}\u{a0}% of the reference.</p>",
             escape(&baseline.name),
             metric(baseline.value),
-            percent(share)
+            percent(baseline.retention)
         );
     }
     page.push_str("</figcaption>\n</figure>\n</section>\n");
