@@ -1,0 +1,275 @@
+//! From a location in a pipeline to the list of files behind it.
+
+use std::path::{Component, PathBuf};
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+
+use super::SourceError;
+use super::error::near_names;
+use super::objects::Objects;
+
+/// More files than this behind one location is a mistake in the location rather than a table.
+const FILES_MAX: usize = 100_000;
+
+/// One file of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its path: relative to the base directory when it lies below it.
+    pub path: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    pub(super) object: Path,
+}
+
+/// The files of a location, sorted by path, and the store that holds them.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub(super) objects: Objects,
+    pub(super) files: Vec<SourceFile>,
+}
+
+/// Finds the files behind `location`.
+pub(super) fn locate(location: &str, base_dir: &std::path::Path) -> Result<Located, SourceError> {
+    let base = base_segments(location, base_dir)?;
+    let segments = location_segments(location, &base)?;
+    let objects = Objects::new(Arc::new(LocalFileSystem::new()), location)?;
+    let found = match segments.iter().position(|segment| is_pattern(segment)) {
+        Some(first_pattern) => {
+            let below = list_recursively(&objects, &to_path(location, &segments[..first_pattern])?, location)?;
+            let pattern: Vec<&str> = segments[first_pattern..].iter().map(String::as_str).collect();
+            let matches = |file: &Found| {
+                let relative: Vec<&str> = file.object.as_ref().split('/').skip(first_pattern).collect();
+                glob_matches(&pattern, &relative)
+            };
+            below.into_iter().filter(matches).collect()
+        }
+        None => {
+            let path = to_path(location, &segments)?;
+            match objects.find(&path)? {
+                Some(meta) => vec![Found { object: path, bytes: meta.size }],
+                None => list_recursively(&objects, &path, location)?,
+            }
+        }
+    };
+    if found.is_empty() {
+        return Err(SourceError::NotFound { location: location.to_owned(), near: look_alikes(&objects, &segments)? });
+    }
+    let mut files: Vec<SourceFile> = found.into_iter().map(|file| file.shown_below(&base)).collect();
+    files.sort_by(|a, b| a.object.cmp(&b.object));
+    Ok(Located { objects, files })
+}
+
+struct Found {
+    object: Path,
+    bytes: u64,
+}
+
+impl Found {
+    fn shown_below(self, base: &[String]) -> SourceFile {
+        let prefix = format!("{}/", base.join("/"));
+        let path = match self.object.as_ref().strip_prefix(&prefix) {
+            Some(relative) => relative.to_owned(),
+            None => format!("/{}", self.object),
+        };
+        SourceFile { path, bytes: self.bytes, object: self.object }
+    }
+}
+
+/// The segments of the base directory, links resolved so that `..` in a location means what the shell means.
+fn base_segments(location: &str, base_dir: &std::path::Path) -> Result<Vec<String>, SourceError> {
+    let bad = |cause: String| SourceError::BadLocation { location: location.to_owned(), cause };
+    // The parent of a bare file name is the empty path, which means the current directory.
+    let base_dir = if base_dir.as_os_str().is_empty() { std::path::Path::new(".") } else { base_dir };
+    let absolute = std::fs::canonicalize(base_dir)
+        .map_err(|error| bad(format!("its base directory {} cannot be opened: {error}", base_dir.display())))?;
+    let mut segments = Vec::new();
+    for component in absolute.components() {
+        if let Component::Normal(name) = component {
+            let name = name.to_str().ok_or_else(|| bad(format!("{} is not UTF-8", absolute.display())))?;
+            segments.push(name.to_owned());
+        }
+    }
+    Ok(segments)
+}
+
+fn location_segments(location: &str, base: &[String]) -> Result<Vec<String>, SourceError> {
+    let bad = |cause: String| SourceError::BadLocation { location: location.to_owned(), cause };
+    let path: PathBuf = match location.split_once("://") {
+        None => PathBuf::from(location),
+        Some(("file", rest)) if rest.starts_with('/') => {
+            let decoded = Path::from_url_path(rest).map_err(|error| bad(error.to_string()))?;
+            PathBuf::from(format!("/{decoded}"))
+        }
+        Some(("file", _)) => return Err(bad("a file URL needs three slashes: file:///directory/file.parquet".into())),
+        Some((scheme, _)) => {
+            return Err(bad(format!("{scheme}:// is not supported; use a path or a file:// URL")));
+        }
+    };
+    if location.trim().is_empty() {
+        return Err(bad("it is empty".into()));
+    }
+    let mut segments = if path.is_absolute() { Vec::new() } else { base.to_vec() };
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => segments.push(name.to_string_lossy().into_owned()),
+            Component::ParentDir => {
+                segments.pop();
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    Ok(segments)
+}
+
+fn to_path(location: &str, segments: &[String]) -> Result<Path, SourceError> {
+    Path::parse(segments.join("/"))
+        .map_err(|error| SourceError::BadLocation { location: location.to_owned(), cause: error.to_string() })
+}
+
+fn list_recursively(objects: &Objects, root: &Path, location: &str) -> Result<Vec<Found>, SourceError> {
+    let mut found = Vec::new();
+    let mut open = vec![root.clone()];
+    while let Some(directory) = open.pop() {
+        let list = objects.list(&directory)?;
+        open.extend(list.common_prefixes.into_iter().filter(|prefix| !is_hidden(prefix)));
+        let visible = list.objects.into_iter().filter(|meta| !is_hidden(&meta.location));
+        found.extend(visible.map(|meta| Found { object: meta.location, bytes: meta.size }));
+        if found.len() > FILES_MAX || open.len() > FILES_MAX {
+            return Err(SourceError::BadLocation {
+                location: location.to_owned(),
+                cause: format!("more than {FILES_MAX} files lie below it"),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Names that begin with `.` or `_` are markers and left-overs (`_SUCCESS`, `.part-0.crc`), not data.
+fn is_hidden(path: &Path) -> bool {
+    path.filename().is_some_and(|name| name.starts_with(['.', '_']))
+}
+
+fn look_alikes(objects: &Objects, segments: &[String]) -> Result<Vec<String>, SourceError> {
+    let Some((last, parent)) = segments.split_last() else { return Ok(Vec::new()) };
+    let Ok(parent) = Path::parse(parent.join("/")) else { return Ok(Vec::new()) };
+    let list = objects.list(&parent)?;
+    let names = list.objects.iter().map(|meta| &meta.location).chain(&list.common_prefixes).filter_map(Path::filename);
+    Ok(near_names(last, names))
+}
+
+fn is_pattern(segment: &str) -> bool {
+    segment.contains(['*', '?'])
+}
+
+/// Whether the path segments match the pattern segments; `**` stands for any number of segments.
+fn glob_matches(pattern: &[&str], path: &[&str]) -> bool {
+    match (pattern.split_first(), path.split_first()) {
+        (None, None) => true,
+        (Some((&"**", rest)), _) => (0..=path.len()).any(|skipped| glob_matches(rest, &path[skipped..])),
+        (Some((first, pattern)), Some((segment, path))) => {
+            let (first, segment): (Vec<char>, Vec<char>) = (first.chars().collect(), segment.chars().collect());
+            segment_matches(&first, &segment) && glob_matches(pattern, path)
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// Greedy matching with one backtrack point: linear in practice, quadratic at worst.
+fn segment_matches(pattern: &[char], text: &[char]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(&c) if c == '?' || c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((star_at, matched_to)) => {
+                    star = Some((star_at, matched_to + 1));
+                    p = star_at + 1;
+                    t = matched_to + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&c| c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_within_and_across_segments() {
+        let matches = |pattern: &str, path: &str| {
+            glob_matches(&pattern.split('/').collect::<Vec<_>>(), &path.split('/').collect::<Vec<_>>())
+        };
+        for (pattern, path, expected) in [
+            ("*.csv", "a.csv", true),
+            ("*.csv", "x/a.csv", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXbY", false),
+            ("?.csv", "é.csv", true),
+            ("?.csv", ".csv", false),
+            ("**/*.csv", "a.csv", true),
+            ("**/*.csv", "x/y/a.csv", true),
+            ("x/**/a.csv", "x/a.csv", true),
+            ("x/**", "y/a.csv", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    fn located(location: &str, files: &[&str]) -> Result<Vec<String>, SourceError> {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        let location = location.replace("BASE", directory.path().to_str().unwrap());
+        let located = locate(&location, directory.path())?;
+        Ok(located.files.into_iter().map(|file| file.path).collect())
+    }
+
+    #[test]
+    fn a_location_names_a_file_a_directory_a_glob_or_a_url() {
+        let files = ["t/b.csv", "t/a.csv", "t/2020/c.csv", "t/_SUCCESS", "t/.b.csv.crc", "t/_tmp/d.csv", "a b.csv"];
+        for (location, expected) in [
+            ("t/a.csv", vec!["t/a.csv"]),
+            ("./t/../t/a.csv", vec!["t/a.csv"]),
+            ("t", vec!["t/2020/c.csv", "t/a.csv", "t/b.csv"]),
+            ("t/", vec!["t/2020/c.csv", "t/a.csv", "t/b.csv"]),
+            ("t/*.csv", vec!["t/a.csv", "t/b.csv"]),
+            ("**/c.csv", vec!["t/2020/c.csv"]),
+            ("BASE/t/a.csv", vec!["t/a.csv"]),
+            ("file://BASE/a%20b.csv", vec!["a b.csv"]),
+        ] {
+            assert_eq!(located(location, &files).unwrap(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_location_says_what_would_be_right() {
+        let message = |location: &str| located(location, &["data/transactions.parquet"]).unwrap_err().to_string();
+        for (location, part) in [
+            ("data/transactons.parquet", "did you mean transactions.parquet?"),
+            ("dat", "did you mean data?"),
+            ("data/*.csv", "data/*.csv: no such file"),
+            ("s3://bucket/x.parquet", "s3:// is not supported"),
+            ("file://x.parquet", "three slashes"),
+            ("", "it is empty"),
+        ] {
+            assert!(message(location).contains(part), "{location}: {}", message(location));
+        }
+    }
+}

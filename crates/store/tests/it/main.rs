@@ -1,0 +1,4 @@
+//! Tests of the store crate through its public interface.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step fails the test; seeds and skips are said")]
+
+mod sources;
