@@ -27,6 +27,14 @@ pub enum OnlineError {
         /// What the client said.
         cause: String,
     },
+    /// The caller asks for something that no store takes; nothing was written.
+    #[error("table {table:?}: {cause}")]
+    Refused {
+        /// The table.
+        table: String,
+        /// What is not taken, with the limit.
+        cause: String,
+    },
     /// Stored bytes make no sense, or the disk failed; retrying does not help.
     #[error("online store {address}: {cause}")]
     Broken {
@@ -51,7 +59,7 @@ pub type OnlineRow = (Vec<u8>, Vec<u8>);
 
 /// Tables of key and value bytes, each replaced as a whole. Implemented by the embedded store and by Redis.
 ///
-/// Three invariants that the conformance suite in testkit checks of both:
+/// Of rows with the same key the last one counts. Invariants that the conformance suite in testkit checks of both:
 /// 1. A reader sees all of one version or all of another, never a mixture, also while a publish runs or after it died.
 /// 2. An older `as_of` never replaces a newer one ([`OnlineError::Outdated`]); an equal one does.
 /// 3. What `publish` returned from is on disk (embedded) or acknowledged by the server (Redis).

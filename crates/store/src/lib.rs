@@ -2,12 +2,26 @@
 //!
 //! - [`sources`]: [`SourceReader`] streams Parquet and CSV tables as Arrow batches; [`to_timestamps`] reads a time
 //!   column of any usual type; [`write_table`] writes result tables, whole or not at all.
+//! - [`online`]: [`EmbeddedOnlineStore`] and [`RedisOnlineStore`], tables that are replaced as a whole.
 //!
 //! Everything here blocks; an async caller hands it to a thread.
 
 mod durable;
+pub mod online;
+mod redis_pool;
 pub mod sources;
 
+pub use online::{EmbeddedOnlineStore, RedisOnlineStore};
+pub use redis_pool::RedisOptions;
 pub use sources::{
     Format, SourceError, SourceFile, SourceReader, SourceSpec, TableWriter, WriteError, to_timestamps, write_table,
 };
+
+/// What an operator can act on in an error of the embedded stores.
+fn fjall_cause(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(cause) => cause.to_string(),
+        fjall::Error::Poisoned => "an earlier write failed, so it takes no more until it is opened again".into(),
+        other => other.to_string(),
+    }
+}

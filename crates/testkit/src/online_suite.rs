@@ -1,0 +1,196 @@
+//! What every [`OnlineStore`] must do, as assertions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use paceline_core::Timestamp;
+use paceline_core::online::{OnlineError, OnlineRow, OnlineStore};
+
+/// Runs every check on a store that holds no table yet.
+///
+/// # Panics
+/// At the first broken promise.
+pub fn check_online_store(store: &dyn OnlineStore) {
+    store.ping().expect("the store answers");
+    a_table_that_was_never_published_is_empty(store);
+    a_publish_replaces_the_whole_table(store);
+    an_older_publish_is_refused(store);
+    a_table_may_have_no_rows(store);
+    keys_and_values_are_any_bytes(store);
+    a_large_table_is_whole(store);
+    what_no_store_takes_is_refused_and_changes_nothing(store);
+    a_publisher_that_dies_changes_nothing(store);
+    readers_see_one_version(store);
+}
+
+/// Key number `row` of a test table.
+pub fn key(row: u32) -> Vec<u8> {
+    format!("key-{row}").into_bytes()
+}
+
+/// A version of a table in which every value tells which version it belongs to.
+pub fn marked_rows(as_of: i64, rows: u32) -> impl Iterator<Item = OnlineRow> {
+    (0..rows).map(move |row| (key(row), as_of.to_be_bytes().to_vec()))
+}
+
+/// Publishes [`marked_rows`].
+pub fn publish_marked(store: &dyn OnlineStore, table: &str, as_of: i64, rows: u32) -> Result<u64, OnlineError> {
+    store.publish(table, Timestamp(as_of), &mut marked_rows(as_of, rows))
+}
+
+/// Reads all `rows` keys of a marked table and checks that they are of one version, that of the snapshot; returns it,
+/// `None` when the table was never published.
+///
+/// # Panics
+/// When the snapshot mixes versions or lacks a row.
+pub fn read_marked(store: &dyn OnlineStore, table: &str, rows: u32) -> Option<i64> {
+    let keys: Vec<Vec<u8>> = (0..rows).map(key).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    let snapshot = store.get(table, &keys).expect("a read");
+    assert_eq!(snapshot.values.len(), keys.len(), "one answer per key");
+    let expected = snapshot.as_of.map(|as_of| as_of.0.to_be_bytes().to_vec());
+    for (row, value) in snapshot.values.iter().enumerate() {
+        assert_eq!(*value, expected, "table {table:?}, row {row}, as of {:?}", snapshot.as_of);
+    }
+    snapshot.as_of.map(|as_of| as_of.0)
+}
+
+fn a_table_that_was_never_published_is_empty(store: &dyn OnlineStore) {
+    assert_eq!(read_marked(store, "never", 3), None);
+    assert_eq!(store.as_of("never").expect("a read"), None);
+    assert_eq!(store.get("never", &[]).expect("a read").values, Vec::<Option<Vec<u8>>>::new());
+}
+
+fn a_publish_replaces_the_whole_table(store: &dyn OnlineStore) {
+    assert_eq!(publish_marked(store, "replaced", 1, 20).expect("a publish"), 20);
+    assert_eq!(read_marked(store, "replaced", 20), Some(1));
+    assert_eq!(publish_marked(store, "replaced", 2, 10).expect("a publish"), 10);
+    assert_eq!(read_marked(store, "replaced", 10), Some(2));
+    let gone = store.get("replaced", &[&key(15)]).expect("a read");
+    assert_eq!((gone.as_of, gone.values), (Some(Timestamp(2)), vec![None]), "a row of the old version");
+    assert_eq!(store.as_of("replaced").expect("a read"), Some(Timestamp(2)));
+    assert_eq!(store.get("replaced", &[]).expect("a read").as_of, Some(Timestamp(2)));
+    assert_eq!(read_marked(store, "other", 1), None, "tables are independent");
+}
+
+fn an_older_publish_is_refused(store: &dyn OnlineStore) {
+    publish_marked(store, "ordered", 10, 3).expect("a publish");
+    match publish_marked(store, "ordered", 9, 3) {
+        Err(OnlineError::Outdated { table, current, offered }) => {
+            assert_eq!((table.as_str(), current, offered), ("ordered", Timestamp(10), Timestamp(9)));
+        }
+        other => panic!("an older publish was answered by {other:?}"),
+    }
+    assert_eq!(read_marked(store, "ordered", 3), Some(10));
+    let mut again = std::iter::once((key(0), b"again".to_vec()));
+    store.publish("ordered", Timestamp(10), &mut again).expect("an equally old publish replaces");
+    let read = store.get("ordered", &[&key(0), &key(1)]).expect("a read");
+    assert_eq!(read.values, [Some(b"again".to_vec()), None]);
+
+    // Times on both sides of 1970 and at the ends order as numbers.
+    for as_of in [i64::MIN, -5, 0, 5, i64::MAX] {
+        publish_marked(store, "all-times", as_of, 1).expect("a newer publish");
+        assert_eq!(read_marked(store, "all-times", 1), Some(as_of));
+    }
+    publish_marked(store, "all-times", i64::MAX - 1, 1).expect_err("older by a microsecond");
+}
+
+fn a_table_may_have_no_rows(store: &dyn OnlineStore) {
+    publish_marked(store, "emptied", 1, 5).expect("a publish");
+    assert_eq!(publish_marked(store, "emptied", 2, 0).expect("a publish"), 0);
+    let read = store.get("emptied", &[&key(0)]).expect("a read");
+    assert_eq!((read.as_of, read.values), (Some(Timestamp(2)), vec![None]));
+}
+
+fn keys_and_values_are_any_bytes(store: &dyn OnlineStore) {
+    let rows: Vec<OnlineRow> = vec![
+        (vec![0], vec![]),
+        (vec![255, 0, 10, 13], vec![0, 255, 10, 13]),
+        (b"{key}".to_vec(), b"\"value\"".to_vec()),
+        (vec![7; 4_000], vec![9; 300_000]),
+        (b"twice".to_vec(), b"first".to_vec()),
+        (b"twice".to_vec(), b"last".to_vec()),
+    ];
+    assert_eq!(store.publish("bytes", Timestamp(1), &mut rows.clone().into_iter()).expect("a publish"), 6);
+    let keys: Vec<&[u8]> = rows.iter().map(|(key, _)| key.as_slice()).collect();
+    let mut expected: Vec<Option<Vec<u8>>> = rows.iter().map(|(_, value)| Some(value.clone())).collect();
+    expected[4] = Some(b"last".to_vec());
+    assert_eq!(store.get("bytes", &keys).expect("a read").values, expected);
+}
+
+fn a_large_table_is_whole(store: &dyn OnlineStore) {
+    const ROWS: u32 = 12_345;
+    assert_eq!(publish_marked(store, "large", 1, ROWS).expect("a publish"), u64::from(ROWS));
+    assert_eq!(read_marked(store, "large", ROWS), Some(1));
+}
+
+fn what_no_store_takes_is_refused_and_changes_nothing(store: &dyn OnlineStore) {
+    publish_marked(store, "guarded", 1, 3).expect("a publish");
+    for row in [(vec![], vec![1]), (vec![1; 70_000], vec![1]), (vec![1], vec![1; (16 << 20) + 1])] {
+        let mut rows = marked_rows(2, 2_000).chain([row]);
+        let refused = store.publish("guarded", Timestamp(2), &mut rows);
+        assert!(matches!(refused, Err(OnlineError::Refused { .. })), "{refused:?}");
+        assert_eq!(read_marked(store, "guarded", 3), Some(1));
+    }
+    for table in ["", "a b", "a{b}", "a\nb", &"x".repeat(300)] {
+        let refused = publish_marked(store, table, 1, 1);
+        assert!(matches!(refused, Err(OnlineError::Refused { .. })), "{table:?}: {refused:?}");
+    }
+    let unknown = store.get("guarded", &[&[], &[1; 70_000]]).expect("a read");
+    assert_eq!(unknown.values, [None, None], "keys that cannot have been published are unknown");
+}
+
+fn a_publisher_that_dies_changes_nothing(store: &dyn OnlineStore) {
+    publish_marked(store, "survivor", 1, 3).expect("a publish");
+    let mut rows = marked_rows(2, 5_000).inspect(|(row, _)| {
+        if *row == key(4_321) {
+            resume_unwind(Box::new("the publisher dies"));
+        }
+    });
+    let died = catch_unwind(AssertUnwindSafe(|| store.publish("survivor", Timestamp(2), &mut rows)));
+    died.expect_err("the publisher died");
+    assert_eq!(read_marked(store, "survivor", 3), Some(1));
+    publish_marked(store, "survivor", 2, 3).expect("the next publish");
+    assert_eq!(read_marked(store, "survivor", 3), Some(2));
+}
+
+fn readers_see_one_version(store: &dyn OnlineStore) {
+    const ROWS: u32 = 50;
+    const VERSIONS: i64 = 60;
+    publish_marked(store, "contended", 0, ROWS).expect("a publish");
+    let next = AtomicI64::new(1);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let publish = || {
+            loop {
+                let as_of = next.fetch_add(1, Ordering::Relaxed);
+                if as_of > VERSIONS {
+                    return;
+                }
+                // The other publisher may have been faster with a newer version.
+                match publish_marked(store, "contended", as_of, ROWS) {
+                    Ok(_) | Err(OnlineError::Outdated { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let read = || {
+            let (mut newest, mut reads) = (0, 0);
+            while !done.load(Ordering::Relaxed) || reads == 0 {
+                let version = read_marked(store, "contended", ROWS).expect("it is published");
+                assert!(version >= newest, "a reader went back from {newest} to {version}");
+                newest = version;
+                reads += 1;
+            }
+        };
+        let readers = [scope.spawn(read), scope.spawn(read)];
+        let publishers = [scope.spawn(publish), scope.spawn(publish)];
+        let published: Vec<_> = publishers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        // Before the publishers' outcome is looked at, so that the readers end in any case.
+        done.store(true, Ordering::Relaxed);
+        for outcome in published.into_iter().chain(readers.into_iter().map(std::thread::ScopedJoinHandle::join)) {
+            outcome.unwrap_or_else(|panic| resume_unwind(panic));
+        }
+    });
+    assert_eq!(read_marked(store, "contended", ROWS), Some(VERSIONS));
+}
