@@ -45,6 +45,14 @@ pub enum EventLogError {
         /// What went wrong.
         cause: String,
     },
+    /// An event is larger than the log takes, or there are too many at once; nothing of the call was written.
+    #[error("event {index} of the call is refused: {cause}")]
+    Refused {
+        /// Which event, from 0.
+        index: usize,
+        /// What is not taken, with the limit.
+        cause: String,
+    },
     /// Stored bytes make no sense.
     #[error("event log {address} at offset {offset:?}: {cause}")]
     Broken {

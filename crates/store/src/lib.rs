@@ -3,14 +3,17 @@
 //! - [`sources`]: [`SourceReader`] streams Parquet and CSV tables as Arrow batches; [`to_timestamps`] reads a time
 //!   column of any usual type; [`write_table`] writes result tables, whole or not at all.
 //! - [`online`]: [`EmbeddedOnlineStore`] and [`RedisOnlineStore`], tables that are replaced as a whole.
+//! - [`events`]: [`EmbeddedEventLog`] and [`RedisEventLog`], append-only and idempotent by id.
 //!
 //! Everything here blocks; an async caller hands it to a thread.
 
 mod durable;
+pub mod events;
 pub mod online;
 mod redis_pool;
 pub mod sources;
 
+pub use events::{EmbeddedEventLog, RedisEventLog};
 pub use online::{EmbeddedOnlineStore, RedisOnlineStore};
 pub use redis_pool::RedisOptions;
 pub use sources::{
