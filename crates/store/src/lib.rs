@@ -4,15 +4,18 @@
 //!   column of any usual type; [`write_table`] writes result tables, whole or not at all.
 //! - [`online`]: [`EmbeddedOnlineStore`] and [`RedisOnlineStore`], tables that are replaced as a whole.
 //! - [`events`]: [`EmbeddedEventLog`] and [`RedisEventLog`], append-only and idempotent by id.
+//! - [`artifacts`]: [`ArtifactRegistry`], published models with a verified content digest.
 //!
 //! Everything here blocks; an async caller hands it to a thread.
 
+pub mod artifacts;
 mod durable;
 pub mod events;
 pub mod online;
 mod redis_pool;
 pub mod sources;
 
+pub use artifacts::{Artifact, ArtifactError, ArtifactRegistry};
 pub use events::{EmbeddedEventLog, RedisEventLog};
 pub use online::{EmbeddedOnlineStore, RedisOnlineStore};
 pub use redis_pool::RedisOptions;
