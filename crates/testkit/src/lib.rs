@@ -3,7 +3,10 @@
 //! - [`shop`]: users with tastes, products, invoices: the recommender's world, in the layout of a public data set.
 //! - [`tabular`]: rows with a known best possible answer, for classification and regression.
 //! - [`random_tables`]: tables that strain the feature operators.
+//! - [`online_suite`], [`event_log_suite`]: what every implementation of the stores' traits must do.
 
+pub mod event_log_suite;
+pub mod online_suite;
 pub mod random_tables;
 pub mod shop;
 pub mod tabular;
