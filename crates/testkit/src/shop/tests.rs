@@ -76,9 +76,12 @@ fn the_table_has_the_public_layout_and_the_real_tables_oddities() {
     assert_eq!(sheets.into_iter().collect::<Vec<_>>(), ["2009-2010", "2010-2011"]);
 }
 
+/// Event time and quantity of each purchase, by user and stock code.
+type Purchases<'a> = HashMap<(Option<i32>, &'a str), Vec<(i64, i32)>>;
+
 #[test]
 fn every_cancellation_takes_back_something_bought_before() {
-    let mut bought: HashMap<(Option<i32>, &str), Vec<(i64, i32)>> = HashMap::new();
+    let mut bought = Purchases::new();
     let mut seen = 0;
     for line in SMALL.lines() {
         let key = (line.user_id, line.code.as_str());
