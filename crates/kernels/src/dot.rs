@@ -13,18 +13,24 @@ multiversion! {
     /// When the lengths differ.
     #[must_use]
     pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-        assert_eq!(a.len(), b.len(), "lengths of the vectors");
-        let mut sums = [0.0_f32; LANES];
-        let (a_lanes, a_rest) = a.as_chunks::<LANES>();
-        let (b_lanes, b_rest) = b.as_chunks::<LANES>();
-        for (a, b) in a_lanes.iter().zip(b_lanes) {
-            for lane in 0..LANES {
-                sums[lane] += a[lane] * b[lane];
-            }
-        }
-        let rest = a_rest.iter().zip(b_rest).fold(0.0, |sum, (a, b)| sum + a * b);
-        halve(sums) + rest
+        in_lanes(a, b)
     }
+}
+
+/// The body of [`dot`], for loops that are compiled for an instruction set as a whole.
+#[inline(always)]
+pub(crate) fn in_lanes(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len(), "lengths of the vectors");
+    let mut sums = [0.0_f32; LANES];
+    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
+    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_lanes.iter().zip(b_lanes) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).fold(0.0, |sum, (a, b)| sum + a * b);
+    halve(sums) + rest
 }
 
 /// The sum of the lanes: halves are added until one is left.

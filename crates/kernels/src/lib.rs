@@ -1,11 +1,13 @@
 //! Numeric loops over slices. Knows no domain word and depends on nothing of ours.
 //!
 //! - [`forest`]: sums of decision trees, compiled to comparisons of small integers.
+//! - [`conjugate_gradient`]: solves positive definite systems given as a base plus rank-one terms.
 //! - [`dense`]: one layer of a dense network for one input.
 //! - [`dot`]: dot products; [`int8`]: vectors in 8 bits and a scan over them.
+//! - [`matrix`]: products of dense matrices, for training.
 //! - [`top_k`]: the best of many scores.
 //!
-//! Every function gives the same bits on every processor: sums have a fixed order and nothing is fused. Faster instruction
+//! Every function except [`matrix::multiply`] gives the same bits on every processor: sums have a fixed order and nothing is fused. Faster instruction
 //! sets are found at run time and stand behind safe functions, with a portable twin that they are tested against.
 //!
 //! ```
@@ -26,6 +28,7 @@
 //! # Ok::<(), paceline_kernels::forest::ForestTooLarge>(())
 //! ```
 
+pub mod conjugate_gradient;
 mod cpu;
 pub mod dense;
 pub mod dot;
@@ -33,4 +36,5 @@ pub mod dot;
 mod draw;
 pub mod forest;
 pub mod int8;
+pub mod matrix;
 pub mod top_k;
