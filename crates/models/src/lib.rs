@@ -1,4 +1,20 @@
-//! What runs in production. Files in, scores out.
+//! What runs in production: files in, scores out.
+//!
+//! - [`ensemble`]: several scorers combined by weights.
+//! - [`factors`]: users and items as vectors; folding in a user from her interactions.
+//! - [`forest`]: sums of decision trees.
+//! - [`network`]: small dense networks.
+//! - [`recommend`]: the recommender's two stages, candidates and rank.
 
+pub mod ensemble;
+mod error;
+pub mod factors;
 pub mod forest;
+pub mod network;
 pub mod recommend;
+mod tensors;
+
+pub use ensemble::Ensemble;
+pub use error::ModelError;
+pub use factors::Factors;
+pub use network::Network;
