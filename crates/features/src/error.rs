@@ -85,6 +85,16 @@ pub enum FeatureError {
         /// Its number of rows.
         rows: usize,
     },
+    /// One part of a partitioned join does not fit: allow more memory, or read fewer columns or rows.
+    #[error(
+        "one part of the join holds {bytes} bytes, more than the {memory_bytes_max} it may take; allow more memory"
+    )]
+    PartTooLarge {
+        /// Size of the part.
+        bytes: usize,
+        /// What the join may take.
+        memory_bytes_max: usize,
+    },
     /// The scratch directory could not be written or read: free space, or name another directory.
     #[error("scratch file {}: {cause}", .path.display())]
     Scratch {

@@ -13,6 +13,7 @@ pub(crate) mod plan;
 pub(crate) mod reference;
 #[cfg(test)]
 pub(crate) mod tests;
+pub(crate) mod times;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use arrow::compute::SortOptions;
 use super::column::column_named;
 use super::entity::{EntityDictionary, NOBODY};
 use super::order::Grouped;
+use super::times::SourceTimes;
 use crate::{FeatureError, SourceTable};
 
 /// `known_until` of a row that nothing replaces.
@@ -18,12 +19,8 @@ pub(crate) const NEVER: i64 = i64::MIN;
 /// Versions of one id are ordered by available time, then position, whatever their entity and event time. A version
 /// with the content of the one before it (event time and every column but the id and the available time) is ignored;
 /// any other replaces it. `None` when no row has a second version.
-pub(crate) fn known_until(
-    source: &SourceTable,
-    id_column: &str,
-    known_from: impl Fn(u32) -> i64,
-    available: impl Fn(u32) -> i64,
-) -> Result<Option<Vec<i64>>, FeatureError> {
+pub(crate) fn known_until(source: &SourceTable, id_column: &str) -> Result<Option<Vec<i64>>, FeatureError> {
+    let times = SourceTimes::of(source)?;
     let table = format!("source {:?}", source.name);
     let needed_by = || "event_id".to_owned();
     column_named(&source.rows, id_column, &table, needed_by)?;
@@ -32,7 +29,7 @@ pub(crate) fn known_until(
     if versions.rows.len() == ids.len() {
         return Ok(None);
     }
-    versions.sort_by_key(&available);
+    versions.sort_by_key(|row| times.available(row));
 
     let content = Content::of(source, id_column)?;
     let mut until = vec![FOREVER; source.rows.num_rows()];
@@ -43,8 +40,8 @@ pub(crate) fn known_until(
             if content.is_same(current, next) {
                 until[next as usize] = NEVER;
             } else {
-                let replaced_at = available(next);
-                until[current as usize] = if replaced_at <= known_from(current) { NEVER } else { replaced_at };
+                let replaced_at = times.available(next);
+                until[current as usize] = if replaced_at <= times.known_from(current) { NEVER } else { replaced_at };
                 current = next;
             }
         }

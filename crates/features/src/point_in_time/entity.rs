@@ -217,6 +217,33 @@ pub(crate) fn number<K: Hash + Eq>(keys: impl Iterator<Item = Option<K>>, known:
     .collect()
 }
 
+/// A hash of each row's key that depends on nothing but the key, so rows of a source and of a spine agree; `None` where a
+/// part is null.
+pub(crate) fn key_hashes(
+    rows: &RecordBatch,
+    entity: &[String],
+    table: &str,
+    view: &str,
+) -> Result<Vec<Option<u64>>, FeatureError> {
+    let mut hashes: Vec<Option<KeyHasher>> = (0..rows.num_rows()).map(|_| Some(KeyHasher::default())).collect();
+    for name in entity {
+        match key_column(rows, name, table, view)? {
+            KeyColumn::Integers(array) => hash_with(&mut hashes, array.as_primitive::<Int64Type>().iter()),
+            KeyColumn::Texts(array) => hash_with(&mut hashes, array.as_string::<i32>().iter()),
+        }
+    }
+    Ok(hashes.into_iter().map(|hasher| hasher.map(|hasher| hasher.finish())).collect())
+}
+
+fn hash_with<K: Hash>(hashes: &mut [Option<KeyHasher>], keys: impl Iterator<Item = Option<K>>) {
+    for (hasher, key) in hashes.iter_mut().zip(keys) {
+        match (hasher.as_mut(), key) {
+            (Some(hasher), Some(key)) => key.hash(hasher),
+            _ => *hasher = None,
+        }
+    }
+}
+
 fn look_up<K: Hash + Eq + std::borrow::Borrow<Q>, Q: Hash + Eq + ?Sized>(known: &KeyMap<K>, key: Option<&Q>) -> u32 {
     key.and_then(|key| known.get(key)).copied().unwrap_or(NOBODY)
 }

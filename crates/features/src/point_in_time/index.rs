@@ -16,6 +16,7 @@ use super::correction::{NEVER, known_until};
 use super::entity::{EntityDictionary, NOBODY};
 use super::order::Grouped;
 use super::plan::{FeaturePlan, ViewPlan, plan};
+use super::times::{SourceTimes, check_row_count};
 use crate::window::cells::{Cells, CellsMut, NO_ROW};
 use crate::window::{EntityRows, in_order, late, scan};
 use crate::{FeatureError, FeatureView, SourceTable};
@@ -46,12 +47,8 @@ impl Index {
     /// # Panics
     /// When `views` is empty or a time column of `source` has another length than its rows: the caller's bug.
     pub fn build(views: &[&FeatureView], source: &SourceTable) -> Result<Index, FeatureError> {
-        let times = SourceTimes::of(source)?;
-        let replaced = match &source.event_id {
-            Some(id) => known_until(source, id, |row| times.known_from(row), |row| times.available(row))?,
-            None => None,
-        };
-        Index::build_resolved(views, source, replaced)
+        let until = source.event_id.as_ref().map_or(Ok(None), |id| known_until(source, id))?;
+        Index::build_resolved(views, source, until)
     }
 
     /// As [`Index::build`], where it is already known until when each row counts.
@@ -257,43 +254,4 @@ fn in_spine_order<T: Copy>(cells: &[T], spine_rows: &[u32], count: usize, unknow
 
 fn nulls_where<T>(values: &[T], is_null: impl Fn(&T) -> bool) -> Option<NullBuffer> {
     values.iter().any(&is_null).then(|| values.iter().map(|value| !is_null(value)).collect())
-}
-
-/// The times of a source's rows.
-#[derive(Clone, Copy)]
-struct SourceTimes<'a> {
-    event: Option<&'a [Timestamp]>,
-    available: Option<&'a [Timestamp]>,
-}
-
-impl<'a> SourceTimes<'a> {
-    fn of(source: &'a SourceTable) -> Result<Self, FeatureError> {
-        let rows = source.rows.num_rows();
-        check_row_count(&format!("source {:?}", source.name), rows)?;
-        for times in [&source.event_time, &source.available_time].into_iter().flatten() {
-            assert_eq!(times.len(), rows, "source {:?}: one time per row", source.name);
-        }
-        Ok(SourceTimes { event: source.event_time.as_deref(), available: source.available_time.as_deref() })
-    }
-
-    /// A static row happened before everything.
-    fn event(self, row: u32) -> i64 {
-        self.event.map_or(i64::MIN, |times| times[row as usize].0)
-    }
-
-    fn available(self, row: u32) -> i64 {
-        self.available.map_or_else(|| self.event(row), |times| times[row as usize].0)
-    }
-
-    fn known_from(self, row: u32) -> i64 {
-        self.event(row).max(self.available(row))
-    }
-}
-
-fn check_row_count(table: &str, rows: usize) -> Result<(), FeatureError> {
-    // Row numbers are 32 bits wide, and the largest two stand for no row and nobody.
-    if rows < NO_ROW as usize {
-        return Ok(());
-    }
-    Err(FeatureError::TooManyRows { table: table.to_owned(), rows })
 }

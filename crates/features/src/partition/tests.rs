@@ -1,0 +1,176 @@
+use std::fs;
+use std::path::Path;
+
+use arrow::array::StringArray;
+use rand::RngExt;
+
+use paceline_core::random::{Random, stream};
+use paceline_core::{Period, Timestamp};
+use paceline_testkit::random_tables::{self, Shape};
+
+use super::merge::BATCH_ROWS;
+use super::*;
+use crate::point_in_time::join_all;
+use crate::point_in_time::tests::{random_source, random_view};
+use crate::{Aggregate, Feature, Placement};
+
+fn piece(source: &SourceTable, from: usize, count: usize) -> SourceTable {
+    let cut = |times: &Option<Vec<Timestamp>>| times.as_ref().map(|times| times[from..from + count].to_vec());
+    SourceTable {
+        rows: source.rows.slice(from, count),
+        event_time: cut(&source.event_time),
+        available_time: cut(&source.available_time),
+        ..source.clone()
+    }
+}
+
+/// Random cuts of `0..rows`, at least one, empty ones among them.
+fn cuts(random: &mut Random, rows: usize) -> Vec<(usize, usize)> {
+    let mut cuts = Vec::new();
+    let mut from = 0;
+    while from < rows || cuts.is_empty() {
+        let count = random.random_range(0..=12).min(rows - from);
+        cuts.push((from, count));
+        from += count;
+    }
+    cuts
+}
+
+fn entries(directory: &Path) -> usize {
+    fs::read_dir(directory).expect("a directory").count()
+}
+
+/// Pushes both in pieces, joins, and compares with the join in memory.
+fn check(
+    views: &[&FeatureView],
+    source: &SourceTable,
+    keys: &RecordBatch,
+    time: &[Timestamp],
+    memory: usize,
+    random: &mut Random,
+) -> bool {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = PartitionOptions { scratch: directory.path().to_owned(), memory_bytes_max: memory, threads: 2 };
+    let mut join = PartitionedJoin::new(views, options);
+    for (from, count) in cuts(random, source.rows.num_rows()) {
+        join.push_source(&piece(source, from, count)).expect("fits");
+    }
+    for (from, count) in cuts(random, time.len()) {
+        join.push_spine(&Spine { keys: &keys.slice(from, count), time: &time[from..from + count] }).expect("fits");
+    }
+    let spilled = entries(directory.path()) > 0;
+    let joined = join.finish().expect("fits");
+    let schema = joined.schema();
+    assert_eq!(joined.row_count(), time.len());
+    let batches: Vec<RecordBatch> = joined.collect::<Result<_, _>>().expect("readable");
+    assert_eq!(entries(directory.path()), 0, "the scratch directory is gone");
+    let found = concat_batches(&schema, &batches).expect("one schema");
+    let expected = join_all(views, source, &Spine { keys, time }, 1).expect("fits");
+    assert_eq!(found, expected);
+    spilled
+}
+
+#[test]
+fn equals_the_join_in_memory_on_random_tables() {
+    let mut spilled = 0;
+    for seed in 0..60 {
+        let mut random = stream(seed, "partition");
+        let shape = Shape { entities: 12, ..Shape::random(&mut random, 80) };
+        let source = random_source(&mut random, &shape);
+        let first = random_view(&mut random, &shape, "a");
+        let second = FeatureView { entity: first.entity.clone(), ..random_view(&mut random, &shape, "b") };
+        let (keys, time) = random_tables::spine(&mut random, &shape, 30);
+        for memory in [4_000, 1 << 30] {
+            spilled += usize::from(check(&[&first, &second], &source, &keys, &time, memory, &mut random));
+        }
+    }
+    assert!((20..=60).contains(&spilled), "{spilled} of 120 joins went to disk");
+}
+
+fn counting_view() -> FeatureView {
+    FeatureView {
+        name: "user".to_owned(),
+        source: "events".to_owned(),
+        entity: vec!["user".to_owned()],
+        ttl: None,
+        schedule: None,
+        placement: Placement::Request,
+        features: vec![Feature {
+            name: "n".to_owned(),
+            aggregate: Aggregate::Count,
+            of: None,
+            window: Period::Micros(1_000),
+        }],
+    }
+}
+
+fn counting_source(rows: i64) -> SourceTable {
+    SourceTable {
+        name: "events".to_owned(),
+        rows: batch(vec![("user".to_owned(), int64((0..rows).map(|row| row % 97)))]).expect("one column"),
+        event_time: Some((0..rows).map(Timestamp).collect()),
+        available_time: None,
+        available_time_column: None,
+        event_id: None,
+    }
+}
+
+#[test]
+fn merges_more_spine_rows_than_one_batch_holds() {
+    let rows = 2 * BATCH_ROWS as i64 + 100;
+    let keys = batch(vec![("user".to_owned(), int64((0..rows).map(|row| row * 7 % 101)))]).expect("one column");
+    let time: Vec<Timestamp> = (0..rows).map(|row| Timestamp(row % 1_500)).collect();
+    let view = counting_view();
+    let source = counting_source(1_000);
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = PartitionOptions { scratch: directory.path().to_owned(), memory_bytes_max: 1 << 18, threads: 1 };
+    let mut join = PartitionedJoin::new(&[&view], options);
+    join.push_source(&source).expect("fits");
+    for from in (0..rows as usize).step_by(10_000) {
+        let count = 10_000.min(rows as usize - from);
+        join.push_spine(&Spine { keys: &keys.slice(from, count), time: &time[from..from + count] }).expect("fits");
+    }
+    let batches: Vec<RecordBatch> = join.finish().expect("fits").collect::<Result<_, _>>().expect("readable");
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [BATCH_ROWS, BATCH_ROWS, 100]);
+    let found = concat_batches(&batches[0].schema(), &batches).expect("one schema");
+    assert_eq!(found, join_all(&[&view], &source, &Spine { keys: &keys, time: &time }, 1).expect("fits"));
+}
+
+#[test]
+fn failures_are_named_and_leave_nothing() {
+    let view = counting_view();
+    let directory = tempfile::tempdir().expect("a directory");
+    let start = |scratch: &Path, memory_bytes_max: usize| {
+        let options = PartitionOptions { scratch: scratch.to_owned(), memory_bytes_max, threads: 1 };
+        PartitionedJoin::new(&[&view], options)
+    };
+    let keys = batch(vec![("user".to_owned(), int64(0..5))]).expect("one column");
+    let spine = Spine { keys: &keys, time: &[Timestamp(9); 5] };
+
+    let missing = directory.path().join("missing");
+    let error = start(&missing, 0).push_source(&counting_source(10)).expect_err("no directory");
+    assert!(matches!(&error, FeatureError::Scratch { path, .. } if path.starts_with(&missing)), "{error}");
+
+    let mut join = start(directory.path(), 100);
+    join.push_source(&counting_source(1_000)).expect("fits");
+    join.push_spine(&spine).expect("fits");
+    assert_eq!(entries(directory.path()), 1);
+    let error = join.finish().expect_err("parts of more than 100 bytes");
+    assert!(matches!(error, FeatureError::PartTooLarge { memory_bytes_max: 100, .. }), "{error}");
+    assert_eq!(entries(directory.path()), 0);
+
+    let mut join = start(directory.path(), 4_000);
+    join.push_source(&counting_source(1_000)).expect("fits");
+    let texts = batch(vec![("user".to_owned(), Arc::new(StringArray::from(vec!["1"])))]).expect("one column");
+    join.push_spine(&Spine { keys: &texts, time: &[Timestamp(9)] }).expect("a key column");
+    assert!(matches!(join.finish().expect_err("a text"), FeatureError::ColumnType { .. }));
+    assert_eq!(entries(directory.path()), 0);
+
+    let error = start(directory.path(), 0).push_spine(&Spine { keys: &keys.project(&[]).expect("no column"), ..spine });
+    assert!(matches!(error, Err(FeatureError::MissingColumn { .. })));
+
+    let mut join = start(directory.path(), 4_000);
+    join.push_source(&counting_source(1_000)).expect("fits");
+    drop(join);
+    assert_eq!(entries(directory.path()), 0, "a join that is given up leaves nothing");
+}
