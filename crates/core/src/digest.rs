@@ -49,7 +49,8 @@ impl FromStr for Digest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hash = blake3::Hash::from_hex(text).map_err(|_| format!("{text:?} is not a digest of 64 hexadecimal digits"))?;
+        let hash =
+            blake3::Hash::from_hex(text).map_err(|_| format!("{text:?} is not a digest of 64 hexadecimal digits"))?;
         Ok(Digest(*hash.as_bytes()))
     }
 }

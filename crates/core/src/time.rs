@@ -260,7 +260,9 @@ mod tests {
     #[test]
     fn times_are_iso_and_naive_means_utc() {
         let noon = at("2011-09-01T12:00:00Z");
-        for same in ["2011-09-01 12:00", "2011-09-01T12:00:00", "2011-09-01T14:00:00+02:00", "2011-09-01 12:00:00.000+00:00"] {
+        for same in
+            ["2011-09-01 12:00", "2011-09-01T12:00:00", "2011-09-01T14:00:00+02:00", "2011-09-01 12:00:00.000+00:00"]
+        {
             assert_eq!(at(same), noon, "{same}");
         }
         assert_eq!(at("1970-01-02"), Timestamp(MICROS_PER_DAY));

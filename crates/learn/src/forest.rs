@@ -3,7 +3,8 @@
 //! The result is LightGBM's text, the standard file of such a model; `paceline-models` reads and compiles it.
 
 use paceline_core::Rows;
-use paceline_lightgbm::{Booster, Dataset, DatasetSpec, Library, LightGbmError, Parameters, TrainSpec, Validation};
+use paceline_lightgbm::{Booster, Dataset, DatasetSpec, LightGbmError, Parameters, TrainSpec, Validation};
+pub use paceline_lightgbm::{Library, Search as LibrarySearch};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

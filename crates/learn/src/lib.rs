@@ -13,6 +13,7 @@ pub mod forest;
 pub mod interactions;
 pub mod network;
 pub mod recommend;
+pub mod search;
 mod training_rows;
 
 pub use als::{AlsSpec, als_objective, fit_als};

@@ -198,7 +198,8 @@ impl Search {
     #[must_use]
     pub fn nearest_misses(&self, most: usize) -> Vec<(&Judged, Vec<String>)> {
         let all = self.ladder.iter().chain(self.rejected.iter().map(|(judged, _)| judged));
-        let mut misses: Vec<_> = all.map(|step| (step, step.breaks(&self.budget))).filter(|(_, b)| !b.is_empty()).collect();
+        let mut misses: Vec<_> =
+            all.map(|step| (step, step.breaks(&self.budget))).filter(|(_, b)| !b.is_empty()).collect();
         misses.sort_by(|(a, a_breaks), (b, b_breaks)| {
             let by_floor = (b.retention.low.min(self.budget.keep)).total_cmp(&a.retention.low.min(self.budget.keep));
             a_breaks.len().cmp(&b_breaks.len()).then(by_floor)

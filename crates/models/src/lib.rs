@@ -1,11 +1,13 @@
 //! What runs in production: files in, scores out.
 //!
+//! - [`column`]: one input as the score.
 //! - [`ensemble`]: several scorers combined by weights.
 //! - [`factors`]: users and items as vectors; folding in a user from her interactions.
 //! - [`forest`]: sums of decision trees.
 //! - [`network`]: small dense networks.
 //! - [`recommend`]: the recommender's two stages, candidates and rank.
 
+pub mod column;
 pub mod ensemble;
 mod error;
 pub mod factors;

@@ -1,87 +1,155 @@
-//! Item-item similarities from what the same users bought.
+//! Item-item similarities: what buyers of an item went on to buy, and what lies in one basket with it.
 
-use paceline_core::Timestamp;
+use std::collections::HashMap;
+
+use paceline_core::{Period, Timestamp};
 use paceline_models::recommend::ItemItem;
 
 use super::Purchases;
 
-/// How similarities are fitted.
+/// How [`fit_bought_next`] counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ItemItemSpec {
+pub struct BoughtNextSpec {
+    /// What counts as bought lately.
+    pub recent: Period,
     /// Neighbours kept per item.
     pub neighbours: usize,
-    /// After this many days a purchase counts half.
-    pub half_life_days: f64,
-    /// Of a user with a longer history only the newest so many items are paired, so that the work is bounded by
-    /// `users * items_per_user_max^2`.
-    pub items_per_user_max: usize,
-    /// Added to the product of the norms, so that two rare items bought once together are not "identical".
-    pub shrinkage: f64,
+    /// Of a user with a longer history only the newest so many items count as causes, which bounds the work.
+    pub history_max: usize,
 }
 
-impl Default for ItemItemSpec {
+impl Default for BoughtNextSpec {
     fn default() -> Self {
-        ItemItemSpec { neighbours: 200, half_life_days: 180.0, items_per_user_max: 400, shrinkage: 5.0 }
+        BoughtNextSpec { recent: Period::days(30), neighbours: 300, history_max: 1_000 }
     }
 }
 
-/// Cosine similarity of items over users as known before `t`: with `x(u, i) = sqrt(w)` for the recency weight `w` of
-/// the user's last purchase of the item,
-/// `sim(i, j) = sum_u x(u, i) x(u, j) / (|x(., i)| |x(., j)| + shrinkage)`
-/// (Sarwar et al., "Item-based collaborative filtering recommendation algorithms", 2001, with recency weights).
+/// `users with i in their history who bought j lately / (sqrt(users of i + 10) sqrt(recent users of j + 5))`, as known
+/// before `t`: item-based collaborative filtering (Sarwar et al., 2001) with a recent target, because what sells now
+/// predicts better than what sold together years ago. The constants keep a single common user from counting as
+/// certainty.
 #[must_use]
-pub fn fit_item_item(purchases: &Purchases, t: Timestamp, spec: &ItemItemSpec) -> ItemItem {
-    let items = purchases.item_count();
-    let mut users_of_item: Vec<Vec<(u32, f32)>> = vec![Vec::new(); items];
-    let mut items_of_user: Vec<Vec<(u32, f32)>> = Vec::with_capacity(purchases.user_count());
-    let mut squared_norms = vec![0.0f64; items];
+pub fn fit_bought_next(purchases: &Purchases, t: Timestamp, spec: &BoughtNextSpec) -> ItemItem {
+    let recent_start = t - spec.recent;
+    let mut recent_of_causes: Vec<Vec<u32>> = vec![Vec::new(); purchases.item_count()];
+    let mut recent_by_user: Vec<Vec<u32>> = Vec::with_capacity(purchases.user_count());
+    let (mut buyers, mut recent_buyers) = (vec![0u32; purchases.item_count()], vec![0u32; purchases.item_count()]);
     for user in 0..purchases.user_count() as u32 {
         let mut history = purchases.state_at(user, t).history;
-        history.sort_by(|a, b| b.last.cmp(&a.last).then(a.item.cmp(&b.item)));
-        history.truncate(spec.items_per_user_max);
-        let weighted: Vec<(u32, f32)> = history
-            .iter()
-            .map(|item| {
-                let age_days = t.seconds_since(item.last) / 86_400.0;
-                (item.item, (-age_days / spec.half_life_days / 2.0).exp2() as f32)
-            })
-            .collect();
-        for &(item, weight) in &weighted {
-            users_of_item[item as usize].push((user, weight));
-            squared_norms[item as usize] += f64::from(weight) * f64::from(weight);
+        let recent: Vec<u32> = history.iter().filter(|item| item.last >= recent_start).map(|item| item.item).collect();
+        history.iter().for_each(|item| buyers[item.item as usize] += 1);
+        recent.iter().for_each(|&item| recent_buyers[item as usize] += 1);
+        if !recent.is_empty() {
+            history.sort_by(|a, b| b.last.cmp(&a.last).then(a.item.cmp(&b.item)));
+            for cause in history.iter().take(spec.history_max) {
+                recent_of_causes[cause.item as usize].push(user);
+            }
         }
-        items_of_user.push(weighted);
+        recent_by_user.push(recent);
     }
-    let mut together = vec![0.0f64; items];
-    let mut touched: Vec<u32> = Vec::new();
-    let lists: Vec<Vec<(u32, f32)>> = (0..items)
+    let mut lists = Vec::with_capacity(purchases.item_count());
+    let mut counts = Counts::new(purchases.item_count());
+    for (item, users) in recent_of_causes.iter().enumerate() {
+        for &other in users.iter().flat_map(|&user| &recent_by_user[user as usize]) {
+            counts.add(other, 1.0);
+        }
+        let from = (f64::from(buyers[item]) + 10.0).sqrt();
+        lists.push(counts.nearest(item, spec.neighbours, |other, count| {
+            count / (from * (f64::from(recent_buyers[other]) + 5.0).sqrt())
+        }));
+    }
+    ItemItem::new(&lists)
+}
+
+/// How [`fit_bought_together`] counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BoughtTogetherSpec {
+    /// After this many days a basket counts half.
+    pub half_life_days: f64,
+    /// Neighbours kept per item.
+    pub neighbours: usize,
+    /// Larger baskets are cut to so many items, which bounds the work.
+    pub basket_max: usize,
+}
+
+impl Default for BoughtTogetherSpec {
+    fn default() -> Self {
+        BoughtTogetherSpec { half_life_days: 60.0, neighbours: 300, basket_max: 200 }
+    }
+}
+
+/// Cosine of two items over baskets (purchases of one user at one time), newer baskets counting more, as known before
+/// `t`: `sum of weights of baskets with both / (sqrt(w(i) w(j)) + 0.05)` with `w` the weight of an item's baskets.
+#[must_use]
+pub fn fit_bought_together(purchases: &Purchases, t: Timestamp, spec: &BoughtTogetherSpec) -> ItemItem {
+    let mut baskets: Vec<(f64, Vec<u32>)> = Vec::new();
+    for user in 0..purchases.user_count() as u32 {
+        let known: Vec<_> = purchases.known(user, t).collect();
+        for rows in known.chunk_by(|a, b| a.time == b.time) {
+            let mut items: Vec<u32> = rows.iter().map(|row| row.item).collect();
+            items.sort_unstable();
+            items.dedup();
+            items.truncate(spec.basket_max);
+            let age_days = t.seconds_since(rows[0].time) / 86_400.0;
+            baskets.push(((-age_days / spec.half_life_days).exp2(), items));
+        }
+    }
+    let mut weights = vec![0.0f64; purchases.item_count()];
+    let mut baskets_of: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (index, (weight, items)) in (0u32..).zip(&baskets) {
+        for &item in items {
+            weights[item as usize] += weight;
+            baskets_of.entry(item).or_default().push(index);
+        }
+    }
+    let mut counts = Counts::new(purchases.item_count());
+    let lists: Vec<_> = (0..purchases.item_count())
         .map(|item| {
-            for &(user, weight) in &users_of_item[item] {
-                for &(other, other_weight) in &items_of_user[user as usize] {
-                    if together[other as usize] == 0.0 {
-                        touched.push(other);
-                    }
-                    together[other as usize] += f64::from(weight) * f64::from(other_weight);
-                }
+            for &basket in baskets_of.get(&(item as u32)).into_iter().flatten() {
+                let (weight, items) = &baskets[basket as usize];
+                items.iter().for_each(|&other| counts.add(other, *weight));
             }
-            let mut list: Vec<(u32, f32)> = Vec::with_capacity(touched.len());
-            for other in touched.drain(..) {
-                let product = std::mem::take(&mut together[other as usize]);
-                if other as usize != item {
-                    let norms = (squared_norms[item] * squared_norms[other as usize]).sqrt();
-                    list.push((other, (product / (norms + spec.shrinkage)) as f32));
-                }
-            }
-            let nearer = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-            if list.len() > spec.neighbours && spec.neighbours > 0 {
-                list.select_nth_unstable_by(spec.neighbours - 1, nearer);
-            }
-            list.truncate(spec.neighbours);
-            list.sort_unstable_by(nearer);
-            list
+            counts.nearest(item, spec.neighbours, |other, sum| sum / ((weights[item] * weights[other]).sqrt() + 0.05))
         })
         .collect();
     ItemItem::new(&lists)
+}
+
+/// Sums per item with a list of those touched, reused from row to row.
+struct Counts {
+    sums: Vec<f64>,
+    touched: Vec<u32>,
+}
+
+impl Counts {
+    fn new(items: usize) -> Self {
+        Counts { sums: vec![0.0; items], touched: Vec::new() }
+    }
+
+    fn add(&mut self, item: u32, weight: f64) {
+        if self.sums[item as usize] == 0.0 {
+            self.touched.push(item);
+        }
+        self.sums[item as usize] += weight;
+    }
+
+    /// The `most` nearest others by `similarity(other, sum)`, nearest first; clears the sums.
+    fn nearest(&mut self, item: usize, most: usize, similarity: impl Fn(usize, f64) -> f64) -> Vec<(u32, f32)> {
+        let mut list: Vec<(u32, f32)> = Vec::with_capacity(self.touched.len());
+        for other in self.touched.drain(..) {
+            let sum = std::mem::take(&mut self.sums[other as usize]);
+            if other as usize != item {
+                list.push((other, similarity(other as usize, sum) as f32));
+            }
+        }
+        let nearer = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if list.len() > most && most > 0 {
+            list.select_nth_unstable_by(most - 1, nearer);
+        }
+        list.truncate(most);
+        list.sort_unstable_by(nearer);
+        list
+    }
 }
 
 #[cfg(test)]
@@ -89,31 +157,45 @@ mod tests {
     use super::*;
     use crate::recommend::Purchase;
 
-    fn fit(rows: &[(u32, u32, i64)], spec: &ItemItemSpec) -> ItemItem {
+    fn purchases(rows: &[(u32, u32, i64)]) -> Purchases {
         let day = |day: i64| Timestamp::from_seconds(day * 86_400);
         let rows = rows.iter().map(|&(user, item, time)| Purchase { user, item, time: day(time), known: day(time) });
-        fit_item_item(&Purchases::new(rows.collect(), 4, 4), day(100), spec)
+        Purchases::new(rows.collect(), 4, 4)
     }
 
+    const T: Timestamp = Timestamp(100 * 86_400_000_000);
+
     #[test]
-    fn without_decay_and_shrinkage_it_is_the_cosine() {
-        let spec = ItemItemSpec { half_life_days: 1e12, shrinkage: 0.0, ..ItemItemSpec::default() };
-        let rows = [(0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1), (1, 2, 1), (2, 0, 1), (3, 3, 1)];
-        let table = fit(&rows, &spec);
+    fn bought_next_counts_recent_purchases_of_earlier_buyers() {
+        // Users 0 and 1 own item 0 and bought item 1 lately; user 2 owns item 0 and bought item 2 long ago.
+        let rows = [(0, 0, 10), (0, 1, 90), (1, 0, 10), (1, 1, 95), (2, 0, 10), (2, 2, 20), (3, 3, 100)];
+        let table = fit_bought_next(&purchases(&rows), T, &BoughtNextSpec::default());
         let neighbours: Vec<_> = table.neighbours(0).collect();
-        assert_eq!(neighbours.iter().map(|n| n.0).collect::<Vec<_>>(), [1, 2]);
-        // Item 0 has 3 users, item 1 two of them, item 2 one.
-        assert!((neighbours[0].1 - 2.0 / 6.0f32.sqrt()).abs() < 1e-6);
-        assert!((neighbours[1].1 - 1.0 / 3.0f32.sqrt()).abs() < 1e-6);
+        assert_eq!(neighbours.len(), 1, "item 2 is not recent, day 100 is not before day 100");
+        assert_eq!(neighbours[0].0, 1);
+        assert!((f64::from(neighbours[0].1) - 2.0 / (13.0f64.sqrt() * 7.0f64.sqrt())).abs() < 1e-6);
         assert_eq!(table.neighbours(3).count(), 0);
     }
 
     #[test]
-    fn newer_purchases_count_more_and_the_future_nothing() {
-        let spec = ItemItemSpec { half_life_days: 10.0, shrinkage: 0.5, neighbours: 1, ..ItemItemSpec::default() };
-        let rows = [(0, 0, 99), (0, 1, 99), (1, 0, 10), (1, 2, 10), (2, 0, 100), (2, 3, 100)];
-        let table = fit(&rows, &spec);
+    fn bought_together_is_a_decayed_cosine_over_baskets() {
+        let spec = BoughtTogetherSpec { half_life_days: 10.0, ..BoughtTogetherSpec::default() };
+        // One basket now-ish with items 0 and 1; one basket ten days older with items 0 and 2.
+        let rows = [(0, 0, 90), (0, 1, 90), (1, 0, 80), (1, 2, 80)];
+        let table = fit_bought_together(&purchases(&rows), T, &spec);
+        let neighbours: Vec<_> = table.neighbours(0).collect();
+        let (new, old) = (0.5, 0.25);
+        let expected = |weight: f64| weight / (((new + old) * weight).sqrt() + 0.05);
+        assert_eq!(neighbours.iter().map(|n| n.0).collect::<Vec<_>>(), [1, 2]);
+        assert!((f64::from(neighbours[0].1) - expected(new)).abs() < 1e-6);
+        assert!((f64::from(neighbours[1].1) - expected(old)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn only_the_nearest_are_kept() {
+        let rows = [(0, 0, 90), (0, 1, 90), (1, 0, 91), (1, 1, 91), (2, 0, 92), (2, 2, 92)];
+        let spec = BoughtTogetherSpec { neighbours: 1, ..BoughtTogetherSpec::default() };
+        let table = fit_bought_together(&purchases(&rows), T, &spec);
         assert_eq!(table.neighbours(0).map(|n| n.0).collect::<Vec<_>>(), [1]);
-        assert_eq!(table.neighbours(3).count(), 0, "day 100 is not before day 100");
     }
 }

@@ -39,7 +39,10 @@ impl Purchases {
     pub fn new(mut rows: Vec<Purchase>, user_count: usize, item_count: usize) -> Self {
         rows.sort_by_key(|row| (row.user, row.time));
         assert!(rows.iter().all(|row| (row.item as usize) < item_count), "items are numbered below {item_count}");
-        assert!(rows.last().is_none_or(|row| (row.user as usize) < user_count), "users are numbered below {user_count}");
+        assert!(
+            rows.last().is_none_or(|row| (row.user as usize) < user_count),
+            "users are numbered below {user_count}"
+        );
         let mut ranges = Vec::with_capacity(user_count);
         let mut start = 0;
         for user in 0..user_count as u32 {
@@ -68,13 +71,13 @@ impl Purchases {
         &self.rows[self.ranges[user as usize].clone()]
     }
 
-    /// The user's purchases that were known before `t`.
-    fn known(&self, user: u32, t: Timestamp) -> impl Iterator<Item = &Purchase> + '_ {
+    /// The user's purchases that were known before `t`, oldest first.
+    pub fn known(&self, user: u32, t: Timestamp) -> impl Iterator<Item = &Purchase> + '_ {
         let rows = self.of_user(user);
         rows[..rows.partition_point(|row| row.time < t)].iter().filter(move |row| row.known < t)
     }
 
-    /// History and last basket of a user as known before `t`; factors are left empty.
+    /// History and last basket of a user as known before `t`; the user's number is `user`, factors are left empty.
     #[must_use]
     pub fn state_at(&self, user: u32, t: Timestamp) -> UserState {
         let mut history: BTreeMap<u32, HistoryItem> = BTreeMap::new();
@@ -88,7 +91,7 @@ impl Purchases {
         let basket_start = newest - BASKET;
         let history: Vec<HistoryItem> = history.into_values().collect();
         let last_basket = history.iter().filter(|item| item.last > basket_start).map(|item| item.item).collect();
-        UserState { factors: Vec::new(), history, last_basket }
+        UserState { factors: Vec::new(), history, last_basket, number: Some(user) }
     }
 
     /// Distinct items a user bought in `[from, until)`, whenever that became known, ordered; with `new_only` without
@@ -157,12 +160,13 @@ mod tests {
     fn a_state_uses_only_rows_known_before() {
         let state = purchases().state_at(0, day(11));
         // Item 2 happened on day 8 but was loaded on day 20; item 3 is in the future.
-        let expected = [HistoryItem { item: 0, count: 1, last: day(5) }, HistoryItem { item: 1, count: 2, last: day(10) }];
+        let expected =
+            [HistoryItem { item: 0, count: 1, last: day(5) }, HistoryItem { item: 1, count: 2, last: day(10) }];
         assert_eq!(state.history, expected);
         assert_eq!(state.last_basket, [1]);
         assert_eq!(purchases().state_at(0, day(10)).history[1].count, 1, "a row at t itself is not before t");
         assert_eq!(purchases().state_at(0, day(21)).history.len(), 4);
-        assert_eq!(purchases().state_at(1, day(11)), UserState::default());
+        assert_eq!(purchases().state_at(1, day(11)), UserState { number: Some(1), ..UserState::default() });
     }
 
     #[test]

@@ -36,8 +36,11 @@ pub struct LabelledPair {
 /// Pairs come by user, then item.
 #[must_use]
 pub fn sample_pairs(purchases: &Purchases, outcomes: &Outcomes, spec: &SampleSpec) -> Vec<LabelledPair> {
-    let known_items: Vec<u32> =
-        (0u32..).zip(purchases.items_known_at(outcomes.cut)).filter(|(_, known)| *known).map(|(item, _)| item).collect();
+    let known_items: Vec<u32> = (0u32..)
+        .zip(purchases.items_known_at(outcomes.cut))
+        .filter(|(_, known)| *known)
+        .map(|(item, _)| item)
+        .collect();
     let mut users: Vec<usize> = (0..outcomes.users.len()).collect();
     if users.len() > spec.users_max {
         let mut random = random::stream(spec.seed, &format!("users at {}", outcomes.cut));
@@ -52,7 +55,13 @@ pub fn sample_pairs(purchases: &Purchases, outcomes: &Outcomes, spec: &SampleSpe
     for outcome in users.into_iter().map(|index| &outcomes.users[index]) {
         let start = pairs.len();
         let pair = |item, bought| LabelledPair { user: outcome.user, item, bought };
-        pairs.extend(outcome.relevant.iter().filter(|&&item| known_items.binary_search(&item).is_ok()).map(|&item| pair(item, true)));
+        pairs.extend(
+            outcome
+                .relevant
+                .iter()
+                .filter(|&&item| known_items.binary_search(&item).is_ok())
+                .map(|&item| pair(item, true)),
+        );
         let owned: Vec<u32> = if spec.new_only {
             purchases.state_at(outcome.user, outcomes.cut).history.iter().map(|item| item.item).collect()
         } else {

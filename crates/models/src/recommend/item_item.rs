@@ -58,11 +58,7 @@ impl ItemItem {
     /// Neighbours of `item` with their similarities, nearest first; none for an item outside the table.
     pub fn neighbours(&self, item: u32) -> impl Iterator<Item = (u32, f32)> + '_ {
         let item = item as usize;
-        let range = if item < self.len() {
-            self.offsets[item] as usize..self.offsets[item + 1] as usize
-        } else {
-            0..0
-        };
+        let range = if item < self.len() { self.offsets[item] as usize..self.offsets[item + 1] as usize } else { 0..0 };
         self.neighbours[range.clone()].iter().copied().zip(self.similarities[range].iter().copied())
     }
 
@@ -88,7 +84,10 @@ impl ItemItem {
         let words = |name: &str, dtype: Dtype| -> Result<Vec<[u8; 4]>, ItemItemError> {
             let tensor = tensors.tensor(name)?;
             if tensor.dtype() != dtype {
-                return Err(ItemItemError::Content(format!("tensor {name} is {:?}, expected {dtype:?}", tensor.dtype())));
+                return Err(ItemItemError::Content(format!(
+                    "tensor {name} is {:?}, expected {dtype:?}",
+                    tensor.dtype()
+                )));
             }
             Ok(tensor.data().chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]).collect())
         };
@@ -120,7 +119,6 @@ impl ItemItem {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
 //! The recommender's two stages: candidates, then rank.
 //!
-//! [`Catalogue`] numbers the items. [`Retriever`] scores every item for a user by each [`CandidateSource`] (matrix
-//! factors, item-item neighbours, the last basket, recent popularity) and picks the candidates that [`CandidateCounts`]
-//! asks for; the source scores go on as features of the rank stage. [`rank`] orders what a
+//! [`Catalogue`] numbers the items. [`Retriever`] gives every item each [`CandidateScore`] for a user (matrix factors,
+//! item-item similarities, the last basket, similar users, recent popularity) and picks the candidates that
+//! [`CandidateCounts`] asks for; the scores go on as features of the rank stage. [`rank`] orders what a
 //! [`paceline_core::Scorer`] scored.
 //!
 //! Nothing here reads a clock or a store: the user's state and the time are arguments.
@@ -11,10 +11,12 @@ mod catalogue;
 mod item_item;
 mod rank;
 mod retrieve;
+mod similar_users;
 mod stored;
 
 pub use catalogue::Catalogue;
 pub use item_item::{ItemItem, ItemItemError};
 pub use rank::{Ranked, rank};
-pub use retrieve::{CandidateCounts, CandidateSource, HistoryItem, Retriever, Scratch, UserState};
+pub use retrieve::{CandidateCounts, CandidateScore, HistoryItem, Retriever, Scratch, UserState};
+pub use similar_users::{Neighbour, SimilarUsers};
 pub use stored::{decode_list, decode_user, encode_list, encode_user};

@@ -4,35 +4,52 @@ use serde::{Deserialize, Serialize};
 
 use paceline_core::Timestamp;
 
-use super::ItemItem;
+use super::similar_users::SimilarUsersScratch;
+use super::{ItemItem, SimilarUsers};
 
-/// Where candidates come from. The order is that of the score columns.
+/// A score that the candidate stage gives every item. The order is that of the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CandidateSource {
+pub enum CandidateScore {
     /// Dot product of the user's and the item's factors.
     Als,
-    /// Similarities to everything the user bought, newer purchases counting more.
+    /// How often buyers of what the user bought went on to buy it lately; newer purchases of the user count more.
     ItemItem,
-    /// Similarities to the user's newest basket.
+    /// How often it lies in one basket with what the user bought; newer purchases count more.
+    Together,
+    /// How often it lies in one basket with the items of the user's newest basket.
     LastBasket,
+    /// What users with a similar history bought in the last days.
+    SimilarUsers,
+    /// The same over the last months.
+    SimilarUsersSlow,
     /// Popularity in a recent window.
     Popular,
 }
 
-impl CandidateSource {
-    /// All sources, in column order.
-    pub const ALL: [CandidateSource; 4] =
-        [CandidateSource::Als, CandidateSource::ItemItem, CandidateSource::LastBasket, CandidateSource::Popular];
+impl CandidateScore {
+    /// All scores, in column order.
+    pub const ALL: [CandidateScore; 7] = [
+        CandidateScore::Als,
+        CandidateScore::ItemItem,
+        CandidateScore::Together,
+        CandidateScore::LastBasket,
+        CandidateScore::SimilarUsers,
+        CandidateScore::SimilarUsersSlow,
+        CandidateScore::Popular,
+    ];
 
-    /// The name in pipeline files and as a feature (`candidate.als`).
+    /// The name as a feature: `candidate.als`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            CandidateSource::Als => "als",
-            CandidateSource::ItemItem => "item_item",
-            CandidateSource::LastBasket => "last_basket",
-            CandidateSource::Popular => "popular",
+            CandidateScore::Als => "als",
+            CandidateScore::ItemItem => "item_item",
+            CandidateScore::Together => "together",
+            CandidateScore::LastBasket => "last_basket",
+            CandidateScore::SimilarUsers => "similar_users",
+            CandidateScore::SimilarUsersSlow => "similar_users_slow",
+            CandidateScore::Popular => "popular",
         }
     }
 }
@@ -45,19 +62,36 @@ pub struct CandidateCounts {
     pub als: usize,
     /// From item-item similarities to the whole history.
     pub item_item: usize,
-    /// From item-item similarities to the last basket.
+    /// From baskets like the last one.
     pub last_basket: usize,
+    /// From users with a similar history.
+    pub similar_users: usize,
     /// From recent popularity.
     pub popular: usize,
 }
 
 impl CandidateCounts {
-    fn of(&self, source: CandidateSource) -> usize {
-        match source {
-            CandidateSource::Als => self.als,
-            CandidateSource::ItemItem => self.item_item,
-            CandidateSource::LastBasket => self.last_basket,
-            CandidateSource::Popular => self.popular,
+    /// Each source's count with the score that it picks by.
+    fn sources(&self) -> [(CandidateScore, usize); 5] {
+        [
+            (CandidateScore::Als, self.als),
+            (CandidateScore::ItemItem, self.item_item),
+            (CandidateScore::LastBasket, self.last_basket),
+            (CandidateScore::SimilarUsers, self.similar_users),
+            (CandidateScore::Popular, self.popular),
+        ]
+    }
+
+    /// Every count times `factor`, rounded up.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> CandidateCounts {
+        let scale = |count: usize| (count as f64 * factor).ceil() as usize;
+        CandidateCounts {
+            als: scale(self.als),
+            item_item: scale(self.item_item),
+            last_basket: scale(self.last_basket),
+            similar_users: scale(self.similar_users),
+            popular: scale(self.popular),
         }
     }
 }
@@ -82,29 +116,40 @@ pub struct UserState {
     pub history: Vec<HistoryItem>,
     /// The items of the newest basket.
     pub last_basket: Vec<u32>,
+    /// The user's number among [`SimilarUsers`], whose own vote does not count.
+    pub number: Option<u32>,
 }
 
 /// Everything the candidate stage knows of items, as of one time.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Retriever {
     /// Item factors, row-major, `items x dimensions`.
     pub item_factors: Vec<f32>,
     /// Width of a factor row.
     pub dimensions: usize,
-    /// Item-item similarities.
-    pub item_item: ItemItem,
+    /// What buyers of an item went on to buy.
+    pub bought_next: ItemItem,
+    /// What lies in one basket with an item.
+    pub bought_together: ItemItem,
+    /// What similar users bought.
+    pub similar_users: SimilarUsers,
     /// Popularity of each item in the recent window, `ln(1 + rows)`.
     pub popularity: Vec<f32>,
     /// Items that may be answered at all: those known at the time that this describes.
     pub available: Vec<bool>,
-    /// After this many days a purchase counts half in [`CandidateSource::ItemItem`].
+    /// After this many days a purchase counts half as a cause ([`CandidateScore::ItemItem`], [`CandidateScore::Together`]).
     pub half_life_days: f64,
 }
 
 /// Buffers of one request, reused by the next on the same thread.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
-    scores: [Vec<f32>; 4],
+    scores: [Vec<f32>; CandidateScore::ALL.len()],
+    users: SimilarUsersScratch,
+    /// Weight of the user's history: what [`CandidateScore::ItemItem`] and [`CandidateScore::Together`] grow with.
+    pub history_weight: f32,
+    /// Sum of the similarities of the users who voted: what [`CandidateScore::SimilarUsers`] grows with.
+    pub neighbour_weight: f32,
     blocked: Vec<bool>,
     chosen: Vec<bool>,
     order: Vec<u32>,
@@ -113,8 +158,8 @@ pub struct Scratch {
 impl Scratch {
     /// Scores of all items by one source, valid after [`Retriever::score`].
     #[must_use]
-    pub fn scores(&self, source: CandidateSource) -> &[f32] {
-        &self.scores[source as usize]
+    pub fn scores(&self, score: CandidateScore) -> &[f32] {
+        &self.scores[score as usize]
     }
 
     /// Whether an item is kept out of the answer, valid after [`Retriever::score`].
@@ -139,24 +184,31 @@ impl Retriever {
             scores.clear();
             scores.resize(items, 0.0);
         }
-        let [als, item_item, last_basket, popular] = &mut scratch.scores;
+        let [als, item_item, together, last_basket, similar, similar_slow, popular] = &mut scratch.scores;
         if user.factors.len() == self.dimensions && self.dimensions > 0 {
             for (score, factors) in als.iter_mut().zip(self.item_factors.chunks_exact(self.dimensions)) {
                 *score = dot(&user.factors, factors);
             }
         }
+        scratch.history_weight = 0.0;
         for bought in &user.history {
             let age_days = now.seconds_since(bought.last).max(0.0) / 86_400.0;
             let weight = (-age_days / self.half_life_days).exp2() as f32;
-            for (neighbour, similarity) in self.item_item.neighbours(bought.item) {
+            scratch.history_weight += weight;
+            for (neighbour, similarity) in self.bought_next.neighbours(bought.item) {
                 item_item[neighbour as usize] += weight * similarity;
+            }
+            for (neighbour, similarity) in self.bought_together.neighbours(bought.item) {
+                together[neighbour as usize] += weight * similarity;
             }
         }
         for &bought in &user.last_basket {
-            for (neighbour, similarity) in self.item_item.neighbours(bought) {
+            for (neighbour, similarity) in self.bought_together.neighbours(bought) {
                 last_basket[neighbour as usize] += similarity;
             }
         }
+        scratch.neighbour_weight =
+            self.similar_users.score(&user.history, now, user.number, &mut scratch.users, similar, similar_slow);
         popular.copy_from_slice(&self.popularity);
 
         scratch.blocked.clear();
@@ -173,8 +225,7 @@ impl Retriever {
         let items = self.item_count();
         scratch.chosen.clear();
         scratch.chosen.resize(items, false);
-        for source in CandidateSource::ALL {
-            let count = counts.of(source);
+        for (source, count) in counts.sources() {
             let scores = &scratch.scores[source as usize];
             scratch.order.clear();
             if count == 0 {
@@ -218,6 +269,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recommend::Neighbour;
 
     fn day(day: i64) -> Timestamp {
         Timestamp::from_seconds(day * 86_400)
@@ -228,13 +280,23 @@ mod tests {
         Retriever {
             item_factors: vec![1.0, 0.0, 0.9, 0.1, 0.5, 0.5, 0.0, 1.0, 0.1, 0.9],
             dimensions: 2,
-            item_item: ItemItem::new(&[
+            bought_next: ItemItem::new(&[
                 vec![(1, 0.8), (2, 0.4)],
                 vec![(0, 0.8)],
                 vec![(0, 0.4)],
                 vec![(4, 0.6)],
                 vec![(3, 0.6)],
             ]),
+            bought_together: ItemItem::new(&[vec![(2, 0.5)], vec![], vec![], vec![(4, 0.25)], vec![]]),
+            similar_users: SimilarUsers::new(
+                &[
+                    Neighbour { taste: vec![(0, 1.0)], recent: vec![(0, [1.0, 1.0])] },
+                    Neighbour { taste: vec![(3, 1.0)], recent: vec![(2, [0.5, 0.75])] },
+                ],
+                5,
+                10,
+                1e12,
+            ),
             popularity: vec![0.1, 0.2, 0.3, 0.4, 0.5],
             available: vec![true; 5],
             half_life_days: 10.0,
@@ -249,6 +311,7 @@ mod tests {
                 HistoryItem { item: 3, count: 1, last: day(100) },
             ],
             last_basket: vec![3],
+            number: Some(0),
         }
     }
 
@@ -256,11 +319,17 @@ mod tests {
     fn each_source_scores_by_its_rule() {
         let mut scratch = Scratch::default();
         retriever().score(&user(), day(100), true, &[], &mut scratch);
-        assert_eq!(scratch.scores(CandidateSource::Als), [1.0, 0.9, 0.5, 0.0, 0.1]);
+        assert_eq!(scratch.scores(CandidateScore::Als), [1.0, 0.9, 0.5, 0.0, 0.1]);
         // The purchase of item 0 is one half-life old.
-        assert_eq!(scratch.scores(CandidateSource::ItemItem), [0.0, 0.4, 0.2, 0.0, 0.6]);
-        assert_eq!(scratch.scores(CandidateSource::LastBasket), [0.0, 0.0, 0.0, 0.0, 0.6]);
-        assert_eq!(scratch.scores(CandidateSource::Popular), [0.1, 0.2, 0.3, 0.4, 0.5]);
+        assert_eq!(scratch.scores(CandidateScore::ItemItem), [0.0, 0.4, 0.2, 0.0, 0.6]);
+        assert_eq!(scratch.scores(CandidateScore::Together), [0.0, 0.0, 0.25, 0.0, 0.25]);
+        assert_eq!(scratch.scores(CandidateScore::LastBasket), [0.0, 0.0, 0.0, 0.0, 0.25]);
+        assert_eq!(scratch.scores(CandidateScore::Popular), [0.1, 0.2, 0.3, 0.4, 0.5]);
+        assert_eq!(scratch.history_weight, 1.5);
+        // User 0 is oneself; user 1 shares one of two equally heavy items.
+        assert!((scratch.neighbour_weight - 0.5f32.sqrt()).abs() < 1e-6);
+        assert!((scratch.scores(CandidateScore::SimilarUsers)[2] - 0.5 * 0.5f32.sqrt()).abs() < 1e-6);
+        assert!((scratch.scores(CandidateScore::SimilarUsersSlow)[2] - 0.75 * 0.5f32.sqrt()).abs() < 1e-6);
     }
 
     #[test]
@@ -271,7 +340,7 @@ mod tests {
             retriever.candidates(&counts, &mut scratch, &mut into);
             assert_eq!(into, expected, "{counts:?} {new_only} {excluded:?}");
         };
-        let none = CandidateCounts { als: 0, item_item: 0, last_basket: 0, popular: 0 };
+        let none = CandidateCounts { als: 0, item_item: 0, last_basket: 0, similar_users: 0, popular: 0 };
         check(none, true, &[], &[]);
         check(CandidateCounts { als: 1, ..none }, true, &[], &[1]);
         check(CandidateCounts { als: 1, ..none }, false, &[], &[0]);
@@ -285,7 +354,7 @@ mod tests {
         let (retriever, mut scratch, mut into) = (retriever(), Scratch::default(), Vec::new());
         retriever.score(&UserState::default(), day(100), true, &[], &mut scratch);
         retriever.candidates(
-            &CandidateCounts { als: 5, item_item: 5, last_basket: 5, popular: 2 },
+            &CandidateCounts { als: 5, item_item: 5, last_basket: 5, similar_users: 5, popular: 2 },
             &mut scratch,
             &mut into,
         );

@@ -36,7 +36,7 @@ pub fn encode_user(state: &UserState, catalogue: &Catalogue) -> Vec<u8> {
     encode_values(&values)
 }
 
-/// Reads what [`encode_user`] wrote. Items that `catalogue` does not hold are left out: they cannot be scored.
+/// Reads what [`encode_user`] wrote; the user's number is left open. Items that `catalogue` does not hold are left out: they cannot be scored.
 pub fn decode_user(bytes: &[u8], catalogue: &Catalogue) -> Result<UserState, DecodeError> {
     let values = decode_values(bytes)?;
     let damaged = DecodeError { at: 0 };
@@ -91,8 +91,12 @@ mod tests {
     fn a_user_survives_another_catalogue() {
         let catalogue = Catalogue::new(["a", "b", "c"].map(KeyPart::from));
         let entry = |item, count| HistoryItem { item, count, last: Timestamp(7) };
-        let state =
-            UserState { factors: vec![0.5, -1.25], history: vec![entry(0, 1), entry(2, 3)], last_basket: vec![2] };
+        let state = UserState {
+            factors: vec![0.5, -1.25],
+            history: vec![entry(0, 1), entry(2, 3)],
+            last_basket: vec![2],
+            number: None,
+        };
         let bytes = encode_user(&state, &catalogue);
         assert_eq!(decode_user(&bytes, &catalogue), Ok(state.clone()));
         let other = Catalogue::new(["c", "d"].map(KeyPart::from));

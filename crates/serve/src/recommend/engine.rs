@@ -65,4 +65,3 @@ impl Recommender {
         rank(candidates, scores, k)
     }
 }
-

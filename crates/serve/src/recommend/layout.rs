@@ -1,8 +1,8 @@
 //! From what is known of a user and of items to the rows that the rank stage scores.
 
 use paceline_core::Value;
-use paceline_features::expression::{Program, Scratch as ExpressionScratch, Type};
-use paceline_models::recommend::{CandidateSource, Scratch};
+use paceline_features::expression::{Input, Program, Scratch as ExpressionScratch, Type};
+use paceline_models::recommend::{CandidateScore, Scratch};
 use thiserror::Error;
 
 /// Why columns cannot be laid out.
@@ -33,7 +33,7 @@ pub type NamedType = (String, Type);
 enum Column {
     User(usize),
     Item(usize),
-    Candidate(CandidateSource),
+    Candidate(CandidateScore),
     Expression(usize),
 }
 
@@ -71,6 +71,10 @@ impl ItemTable {
         ItemTable { columns, values, inputs }
     }
 
+    fn inputs(&self, item: u32) -> &[f64] {
+        &self.inputs[item as usize * self.columns..(item as usize + 1) * self.columns]
+    }
+
     /// The values of one item.
     #[must_use]
     pub fn values(&self, item: u32) -> &[Value] {
@@ -81,8 +85,7 @@ impl ItemTable {
 /// Buffers of one request, reused by the next on the same thread.
 #[derive(Debug, Default)]
 pub struct RowScratch {
-    expression: ExpressionScratch,
-    inputs: Vec<Value>,
+    expressions: Vec<ExpressionScratch>,
     /// The rows, row-major, `candidates x columns`.
     pub rows: Vec<f64>,
 }
@@ -100,7 +103,7 @@ impl RowLayout {
         available.extend(user.iter().enumerate().map(|(i, named)| (named.clone(), Column::User(i))));
         available.extend(item.iter().enumerate().map(|(i, named)| (named.clone(), Column::Item(i))));
         available.extend(
-            CandidateSource::ALL.map(|source| ((candidate_column(source), Type::Float), Column::Candidate(source))),
+            CandidateScore::ALL.map(|source| ((candidate_column(source), Type::Float), Column::Candidate(source))),
         );
         let types: Vec<(&str, Type)> = available.iter().map(|((name, kind), _)| (name.as_str(), *kind)).collect();
         let mut layout = RowLayout { names: Vec::new(), columns: Vec::new(), expressions: Vec::new() };
@@ -115,7 +118,9 @@ impl RowLayout {
                 name: name.clone(),
                 message: mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             })?;
-            let inputs = program.columns().iter().map(|&index| available[index].1).collect();
+            let place = |read: &str| available.iter().find(|((name, _), _)| name == read).map(|(_, column)| *column);
+            let inputs =
+                program.columns().map(|(read, _)| place(read).expect("compiled against these columns")).collect();
             layout.names.push(format!("request.{name}"));
             layout.columns.push(Column::Expression(layout.expressions.len()));
             layout.expressions.push(RowExpression { program, inputs });
@@ -127,10 +132,9 @@ impl RowLayout {
     pub fn select(&mut self, names: &[String]) -> Result<(), LayoutError> {
         let columns = names.iter().map(|name| {
             let found = self.names.iter().position(|known| known == name);
-            found.map(|index| self.columns[index]).ok_or_else(|| LayoutError::UnknownColumn {
-                column: name.clone(),
-                known: self.names.join(", "),
-            })
+            found
+                .map(|index| self.columns[index])
+                .ok_or_else(|| LayoutError::UnknownColumn { column: name.clone(), known: self.names.join(", ") })
         });
         self.columns = columns.collect::<Result<_, _>>()?;
         self.names = names.to_vec();
@@ -144,44 +148,54 @@ impl RowLayout {
     }
 
     /// Writes one row per candidate to `into.rows`. Null is NaN.
-    pub fn fill(
-        &self,
-        user: &[Value],
-        items: &ItemTable,
-        scores: &Scratch,
-        candidates: &[u32],
-        into: &mut RowScratch,
-    ) {
-        into.rows.clear();
-        into.rows.reserve(candidates.len() * self.columns.len());
+    pub fn fill(&self, user: &[Value], items: &ItemTable, scores: &Scratch, candidates: &[u32], into: &mut RowScratch) {
+        let RowScratch { expressions: scratches, rows } = into;
+        rows.clear();
+        rows.reserve(candidates.len() * self.columns.len());
+        scratches.resize_with(self.expressions.len(), ExpressionScratch::default);
         let user_inputs: Vec<f64> = user.iter().map(Value::to_model_input).collect();
+        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(8);
         for &item in candidates {
-            let item_inputs = &items.inputs[item as usize * items.columns..(item as usize + 1) * items.columns];
+            let (item_values, item_inputs) = (items.values(item), items.inputs(item));
+            let score = |source| candidate_value(scores, source, item);
             for column in &self.columns {
-                let value = match *column {
+                rows.push(match *column {
                     Column::User(index) => user_inputs[index],
                     Column::Item(index) => item_inputs[index],
-                    Column::Candidate(source) => f64::from(scores.scores(source)[item as usize]),
+                    Column::Candidate(source) => score(source),
                     Column::Expression(index) => {
-                        let RowExpression { program, inputs } = &self.expressions[index];
-                        into.inputs.clear();
-                        into.inputs.extend(inputs.iter().map(|input| match *input {
-                            Column::User(index) => user[index].clone(),
-                            Column::Item(index) => items.values(item)[index].clone(),
-                            Column::Candidate(source) => Value::Float(f64::from(scores.scores(source)[item as usize])),
+                        let RowExpression { program, inputs: reads } = &self.expressions[index];
+                        inputs.clear();
+                        inputs.extend(reads.iter().map(|read| match *read {
+                            Column::User(index) => Input::from(&user[index]),
+                            Column::Item(index) => Input::from(&item_values[index]),
+                            Column::Candidate(source) => Input::Float(score(source)),
                             Column::Expression(_) => unreachable!("expressions read no expressions"),
                         }));
-                        program.eval_row(&into.inputs, &mut into.expression).to_model_input()
+                        let value = program.eval_row(&inputs, &mut scratches[index]);
+                        value.expect("inputs have the types of their columns").to_model_input()
                     }
-                };
-                into.rows.push(value);
+                });
             }
         }
     }
 }
 
+/// A candidate score as a feature: sums over the history or over similar users are divided by their weights, so that
+/// users with much and with little history are on one scale.
+fn candidate_value(scores: &Scratch, score: CandidateScore, item: u32) -> f64 {
+    let raw = f64::from(scores.scores(score)[item as usize]);
+    match score {
+        CandidateScore::ItemItem | CandidateScore::Together => raw / (f64::from(scores.history_weight) + 1e-3),
+        CandidateScore::SimilarUsers | CandidateScore::SimilarUsersSlow => {
+            raw / (f64::from(scores.neighbour_weight) + 1e-6)
+        }
+        CandidateScore::Als | CandidateScore::LastBasket | CandidateScore::Popular => raw,
+    }
+}
+
 /// Column name of a candidate source's score.
 #[must_use]
-pub fn candidate_column(source: CandidateSource) -> String {
-    format!("candidate.{}", source.name())
+pub fn candidate_column(score: CandidateScore) -> String {
+    format!("candidate.{}", score.name())
 }
