@@ -1,0 +1,105 @@
+//! `[sources.*]`.
+
+use std::path::Path;
+
+use super::Checker;
+use crate::pipeline::checked::{NamedExpression, Source};
+use crate::pipeline::raw::{Format, RawSource};
+
+impl Checker<'_> {
+    pub(super) fn sources(&mut self) -> Vec<Source> {
+        let raw = self.raw;
+        if raw.sources.is_empty() && self.tree.get("sources").is_some_and(|node| node.is_empty_table()) {
+            self.mistake(&["sources"], "[sources] is empty".to_owned(), "declare a table, such as [sources.sales]");
+        }
+        raw.sources.iter().filter_map(|(name, source)| self.source(name, source)).collect()
+    }
+
+    fn source(&mut self, name: &str, raw: &RawSource) -> Option<Source> {
+        self.name_is_plain(&["sources", name], "a source");
+        self.times(name, raw);
+        for column in raw.columns.keys() {
+            self.name_is_plain(&["sources", name, "columns", column], "a column");
+        }
+        let path = self.path(name, raw)?;
+        let columns = raw
+            .columns
+            .iter()
+            .map(|(name, expression)| NamedExpression { name: name.clone(), expression: expression.clone() });
+        Some(Source {
+            name: name.to_owned(),
+            format: self.format(name, raw, &path)?,
+            path,
+            event_time: raw.event_time.clone(),
+            time_unit: raw.time_unit,
+            available_time: raw.available_time.clone(),
+            event_id: raw.event_id.clone(),
+            filter: raw.filter.clone(),
+            columns: columns.collect(),
+        })
+    }
+
+    fn path(&mut self, name: &str, raw: &RawSource) -> Option<String> {
+        let said = |key| self.tree.nearest(&["sources", name]).get(key).is_some();
+        if raw.adbc.is_some() {
+            self.mistake_in_key(
+                &["sources", name, "adbc"],
+                "`adbc` is not yet supported in this version".to_owned(),
+                "export the query's result to a Parquet file and name it with `path`",
+            );
+        } else if !said("path") && !said("adbc") {
+            self.mistake_in_key(
+                &["sources", name],
+                format!("[sources.{name}] lacks `path`"),
+                "name a Parquet or CSV file, a directory of them, or a pattern with `*`",
+            );
+        }
+        raw.path.clone()
+    }
+
+    fn format(&mut self, name: &str, raw: &RawSource, path: &str) -> Option<Format> {
+        if raw.format.is_some() {
+            return raw.format;
+        }
+        let ending = Path::new(path).extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        match ending.as_deref() {
+            None | Some("parquet" | "pq") => Some(Format::Parquet),
+            Some("csv") => Some(Format::Csv),
+            Some(ending) => {
+                self.mistake(
+                    &["sources", name, "path"],
+                    format!("`path` ends in {ending:?}, from which the format cannot be told"),
+                    "add format = \"parquet\" or format = \"csv\"",
+                );
+                None
+            }
+        }
+    }
+
+    fn times(&mut self, name: &str, raw: &RawSource) {
+        if raw.event_time.is_some() {
+            return;
+        }
+        if self.tree.nearest(&["sources", name]).get("event_time").is_some() {
+            return;
+        }
+        for (key, given) in [
+            ("available_time", raw.available_time.is_some()),
+            ("time_unit", raw.time_unit.is_some()),
+            ("event_id", raw.event_id.is_some()),
+        ] {
+            if given {
+                self.mistake_in_key(
+                    &["sources", name, key],
+                    format!("`{key}` has no meaning in [sources.{name}], which has no `event_time`"),
+                    "name the column of the event time with `event_time`",
+                );
+            }
+        }
+        self.warn(
+            &["sources", name],
+            format!("[sources.{name}] has no `event_time`, so its rows count as known at any time"),
+            "if its rows have a time, name the column: otherwise training may see the future",
+        );
+    }
+}
