@@ -1,3 +1,17 @@
-//! Paceline
+//! The `paceline` binary as a library: pipeline file, checked pipeline, verbs. Wiring only.
+//!
+//! - [`pipeline`]: from the text of a pipeline file to a checked [`pipeline::Pipeline`].
+//! - [`tables`]: a pipeline's sources as Arrow batches, with their `where` and derived columns.
+//! - [`init`]: a pipeline for a table that nobody has described yet.
+//! - [`report`]: what was measured, as JSON, as a page and on the screen.
+//! - [`verbs`]: one module per command; [`cli`] chooses among them; [`messages`] is how they speak.
 
+pub mod cli;
+pub mod init;
+pub mod measure;
+pub mod messages;
+pub mod pipeline;
 pub mod report;
+pub mod run;
+pub mod tables;
+pub mod verbs;

@@ -22,6 +22,23 @@ pub struct Recommender {
     pub new_only: bool,
 }
 
+/// One question to a recommender.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The values of the user's views, in the layout's order.
+    pub user: &'a [Value],
+    /// What the user did so far.
+    pub state: &'a UserState,
+    /// The features of all items.
+    pub items: &'a ItemTable,
+    /// The time of the request.
+    pub now: Timestamp,
+    /// How many items are wanted.
+    pub k: usize,
+    /// Items that may not be answered.
+    pub excluded: &'a [u32],
+}
+
 /// Buffers of one thread.
 #[derive(Debug, Default)]
 pub struct Workspace {
@@ -35,20 +52,9 @@ pub struct Workspace {
 }
 
 impl Recommender {
-    /// The `k` best items for a user as of `now`, best first.
-    ///
-    /// `user` are the values of the user's views in the layout's order; `excluded` items are left out. Fewer than `k`
-    /// come back when there are fewer candidates.
-    pub fn answer(
-        &self,
-        user: &[Value],
-        state: &UserState,
-        items: &ItemTable,
-        now: Timestamp,
-        k: usize,
-        excluded: &[u32],
-        workspace: &mut Workspace,
-    ) -> Vec<Ranked> {
+    /// The `k` best items for the user, best first; fewer when there are fewer candidates.
+    pub fn answer(&self, request: Request<'_>, workspace: &mut Workspace) -> Vec<Ranked> {
+        let Request { user, state, items, now, k, excluded } = request;
         let Workspace { retrieval, candidates, rows, scores } = workspace;
         self.retriever.score(state, now, self.new_only, excluded, retrieval);
         match &self.candidates {

@@ -5,5 +5,5 @@
 mod engine;
 mod layout;
 
-pub use engine::{Recommender, Workspace};
+pub use engine::{Recommender, Request, Workspace};
 pub use layout::{ItemTable, LayoutError, NamedType, RowLayout, RowScratch, candidate_column};

@@ -1,0 +1,3 @@
+//! From a checked pipeline to a measured one.
+
+pub mod recommend;

@@ -1,0 +1,143 @@
+//! The features of one side of a recommender: users or items.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+
+use paceline_core::{EntityKey, KeyPart, Timestamp, Value};
+use paceline_features::expression::Type;
+use paceline_features::point_in_time::{Index, Spine};
+use paceline_features::{FeatureView, SourceTable};
+use paceline_serve::recommend::NamedType;
+
+/// All views of one entity, ready to be joined or computed on request.
+#[derive(Debug)]
+pub struct Side {
+    column: String,
+    indexes: Vec<Index>,
+    types: Vec<NamedType>,
+}
+
+impl Side {
+    /// Sorts every source that a view of `column` reads.
+    pub fn new<'a>(
+        column: &str,
+        views: &[FeatureView],
+        source: impl Fn(&str) -> &'a SourceTable,
+        example_key: &KeyPart,
+    ) -> Result<Side> {
+        let mine: Vec<&FeatureView> = views.iter().filter(|view| view.entity == [column]).collect();
+        let indexes = mine
+            .iter()
+            .map(|view| Index::build(&[view], source(&view.source)).with_context(|| format!("view {}", view.name)))
+            .collect::<Result<Vec<_>>>()?;
+        let mut side = Side { column: column.to_owned(), indexes, types: Vec::new() };
+        let probe = side.join(std::slice::from_ref(example_key), Timestamp::MAX, 1)?;
+        side.types = probe
+            .iter()
+            .flat_map(|batch| batch.schema().fields().iter().cloned().collect::<Vec<_>>())
+            .map(|field| {
+                let kind = Type::of_arrow(field.data_type()).expect("features have types that expressions read");
+                (field.name().clone(), kind)
+            })
+            .collect();
+        Ok(side)
+    }
+
+    /// Full names (`view.feature`) and types of the values, in order.
+    #[must_use]
+    pub fn types(&self) -> &[NamedType] {
+        &self.types
+    }
+
+    fn join(&self, keys: &[KeyPart], t: Timestamp, threads: usize) -> Result<Vec<RecordBatch>> {
+        let keys = RecordBatch::try_new(
+            Arc::new(Schema::new(vec![Field::new(&self.column, key_type(keys), true)])),
+            vec![key_array(keys)?],
+        )?;
+        let time = vec![t; keys.num_rows()];
+        self.indexes.iter().map(|index| Ok(index.join(&Spine { keys: &keys, time: &time }, threads)?)).collect()
+    }
+
+    /// The values of every key as of `t`, row-major.
+    pub fn values_at(&self, keys: &[KeyPart], t: Timestamp, threads: usize) -> Result<Vec<Value>> {
+        let columns: Vec<Vec<Value>> = self
+            .join(keys, t, threads)?
+            .iter()
+            .flat_map(|batch| batch.columns().iter().map(values_of).collect::<Vec<_>>())
+            .collect();
+        let mut rows = Vec::with_capacity(keys.len() * columns.len());
+        for row in 0..keys.len() {
+            rows.extend(columns.iter().map(|column| column[row].clone()));
+        }
+        Ok(rows)
+    }
+
+    /// The values of one key as of `t`, computed from the raw rows: what a request-placed pipeline does.
+    pub fn compute(&self, key: &KeyPart, t: Timestamp) -> Result<Vec<Value>> {
+        let key = EntityKey(vec![key.clone()]);
+        let mut values = Vec::with_capacity(self.types.len());
+        for index in &self.indexes {
+            values.extend(index.compute(&key, t)?);
+        }
+        Ok(values)
+    }
+}
+
+fn key_type(keys: &[KeyPart]) -> DataType {
+    match keys.first() {
+        Some(KeyPart::Int(_)) => DataType::Int64,
+        Some(KeyPart::Text(_)) | None => DataType::Utf8,
+    }
+}
+
+fn key_array(keys: &[KeyPart]) -> Result<ArrayRef> {
+    if key_type(keys) == DataType::Int64 {
+        let ids = keys.iter().map(|key| match key {
+            KeyPart::Int(id) => Some(*id),
+            KeyPart::Text(_) => None,
+        });
+        return Ok(Arc::new(Int64Array::from(ids.collect::<Option<Vec<_>>>().context("keys of one type")?)));
+    }
+    Ok(Arc::new(StringArray::from_iter_values(keys.iter().map(ToString::to_string))))
+}
+
+/// The keys of a column of integers or strings; null is `None`.
+pub fn keys_of(column: &ArrayRef, name: &str) -> Result<Vec<Option<KeyPart>>> {
+    if column.data_type().is_integer() {
+        let ids = arrow::compute::cast(column, &DataType::Int64)?;
+        return Ok(ids.as_primitive::<Int64Type>().iter().map(|id| id.map(KeyPart::Int)).collect());
+    }
+    let is_text = match column.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => {
+            matches!(**values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+        }
+        _ => false,
+    };
+    if !is_text {
+        bail!("column {name:?} is {}; a key column holds integers or text", column.data_type());
+    }
+    let texts = arrow::compute::cast(column, &DataType::Utf8)?;
+    Ok(texts.as_string::<i32>().iter().map(|text| text.map(KeyPart::from)).collect())
+}
+
+/// The values of a feature column.
+///
+/// # Panics
+/// For a type that the point-in-time join does not give out.
+pub fn values_of(column: &ArrayRef) -> Vec<Value> {
+    let value = |present: Option<Value>| present.unwrap_or(Value::Null);
+    match column.data_type() {
+        DataType::Int64 => column.as_primitive::<Int64Type>().iter().map(|v| value(v.map(Value::Int))).collect(),
+        DataType::Float64 => column.as_primitive::<Float64Type>().iter().map(|v| value(v.map(Value::Float))).collect(),
+        DataType::Boolean => column.as_boolean().iter().map(|v| value(v.map(Value::Bool))).collect(),
+        DataType::Utf8 => column.as_string::<i32>().iter().map(|v| value(v.map(|v| Value::Text(v.into())))).collect(),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            column.as_primitive::<TimestampMicrosecondType>().iter().map(|v| value(v.map(Value::Int))).collect()
+        }
+        other => unreachable!("a feature column of type {other}"),
+    }
+}

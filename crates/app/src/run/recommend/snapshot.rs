@@ -1,0 +1,98 @@
+//! Everything that is known at one cut.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use paceline_core::{Period, Timestamp, Value};
+use paceline_learn::recommend::{
+    BoughtNextSpec, BoughtTogetherSpec, Purchases, SimilarUsersSpec, fit_bought_next, fit_bought_together,
+    fit_similar_users,
+};
+use paceline_learn::{AlsSpec, Interaction, Interactions, fit_als};
+use paceline_models::Factors;
+use paceline_models::factors::Confidence;
+use paceline_models::recommend::{Retriever, UserState};
+use paceline_serve::recommend::ItemTable;
+
+use super::world::World;
+
+/// After this many days a purchase counts half for the factors: short, since what a shop sells changes by the month.
+const FACTOR_HALF_LIFE_DAYS: f64 = 30.0;
+/// After this many days a purchase counts half as a cause of the next.
+const CAUSE_HALF_LIFE_DAYS: f64 = 90.0;
+
+/// The candidate stage and the features as of one time.
+pub struct Snapshot {
+    /// As of when.
+    pub cut: Timestamp,
+    /// The candidate stage.
+    pub retriever: Arc<Retriever>,
+    /// Features of all items.
+    pub items: ItemTable,
+    factors: Factors,
+    user_values: Vec<Value>,
+    user_columns: usize,
+}
+
+impl Snapshot {
+    /// Fits and computes everything from what was known before `cut`.
+    pub fn at(world: &World, cut: Timestamp, popular_window: Period, seed: u64, threads: usize) -> Result<Snapshot> {
+        let purchases = &world.purchases;
+        let factors = fit_als(&weighted(purchases, cut)?, &als_spec(seed), threads)?;
+        let popularity = purchases.popularity_at(cut, popular_window);
+        let retriever = Retriever {
+            item_factors: factors.items().to_vec(),
+            dimensions: factors.dimensions(),
+            bought_next: fit_bought_next(purchases, cut, &BoughtNextSpec::default()),
+            bought_together: fit_bought_together(purchases, cut, &BoughtTogetherSpec::default()),
+            similar_users: fit_similar_users(purchases, cut, &SimilarUsersSpec::default()),
+            popularity: popularity.into_iter().map(|rows| (f64::from(rows)).ln_1p() as f32).collect(),
+            available: purchases.items_known_at(cut),
+            half_life_days: CAUSE_HALF_LIFE_DAYS,
+        };
+        let item_columns = world.item_side.types().len();
+        let items = ItemTable::new(world.item_side.values_at(world.catalogue.items(), cut, threads)?, item_columns);
+        Ok(Snapshot {
+            cut,
+            retriever: Arc::new(retriever),
+            items,
+            factors,
+            user_values: world.user_side.values_at(&world.users, cut, threads)?,
+            user_columns: world.user_side.types().len(),
+        })
+    }
+
+    /// Features of a user.
+    #[must_use]
+    pub fn user(&self, user: u32) -> &[Value] {
+        &self.user_values[user as usize * self.user_columns..(user as usize + 1) * self.user_columns]
+    }
+
+    /// History and factors of a user.
+    #[must_use]
+    pub fn state(&self, purchases: &Purchases, user: u32) -> UserState {
+        let mut state = purchases.state_at(user, self.cut);
+        state.factors = self.factors.user(user).to_vec();
+        state
+    }
+}
+
+fn als_spec(seed: u64) -> AlsSpec {
+    let confidence = Confidence { alpha: 40.0, regularization: 1.0 };
+    AlsSpec { dimensions: 64, sweeps: 6, confidence, seed, ..AlsSpec::default() }
+}
+
+/// Each purchase known before `cut`, newer ones counting more.
+fn weighted(purchases: &Purchases, cut: Timestamp) -> Result<Interactions> {
+    let entries: Vec<Interaction> = (0..purchases.user_count() as u32)
+        .flat_map(|user| {
+            purchases.known(user, cut).map(move |row| {
+                let age_days = cut.seconds_since(row.time) / 86_400.0;
+                let weight = (-age_days / FACTOR_HALF_LIFE_DAYS).exp2().max(1e-6) as f32;
+                Interaction { user, item: row.item, weight }
+            })
+        })
+        .collect();
+    Ok(Interactions::new(purchases.user_count(), purchases.item_count(), &entries)?)
+}

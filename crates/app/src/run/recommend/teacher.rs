@@ -1,0 +1,187 @@
+//! The models that set the quality: training rows, members, their blend, and students taught by it.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+
+use paceline_core::{Rows, Scorer};
+use paceline_learn::forest::{self, ForestKind, ForestObjective, ForestSpec};
+use paceline_learn::recommend::{LabelledPair, Purchases, SampleSpec, sample_pairs};
+use paceline_learn::{NetworkLoss, NetworkSpec, TrainingRows, fit_network};
+use paceline_models::column::Column;
+use paceline_models::ensemble::ScoreTransform;
+use paceline_models::forest::Forest;
+use paceline_serve::recommend::{RowLayout, Workspace, candidate_column};
+
+use super::evaluate::Slice;
+use crate::pipeline::NamedTeacher;
+use crate::pipeline::raw::{Objective, RawTeacher};
+
+/// Rows to learn from, of all training cuts.
+#[derive(Debug, Default)]
+pub struct Training {
+    /// Row-major inputs.
+    pub rows: Vec<f64>,
+    /// 1 for what the user bought.
+    pub labels: Vec<f32>,
+    /// Weight of each row: users with many purchases count less than in proportion.
+    pub weights: Vec<f32>,
+    /// Columns of a row.
+    pub columns: usize,
+}
+
+impl Training {
+    /// Samples pairs at every cut and lays out their rows.
+    pub fn sample(slices: &[Slice], purchases: &Purchases, layout: &RowLayout, spec: &SampleSpec) -> Training {
+        let mut training = Training { columns: layout.names().len(), ..Training::default() };
+        let mut workspace = Workspace::default();
+        for slice in slices {
+            for pairs in sample_pairs(purchases, &slice.outcomes, spec).chunk_by(|a, b| a.user == b.user) {
+                training.push(slice, purchases, layout, pairs, spec.new_only, &mut workspace);
+            }
+        }
+        training
+    }
+
+    fn push(
+        &mut self,
+        slice: &Slice,
+        purchases: &Purchases,
+        layout: &RowLayout,
+        pairs: &[LabelledPair],
+        new_only: bool,
+        workspace: &mut Workspace,
+    ) {
+        let user = pairs[0].user;
+        let state = slice.snapshot.state(purchases, user);
+        let items: Vec<u32> = pairs.iter().map(|pair| pair.item).collect();
+        let Workspace { retrieval, rows, .. } = workspace;
+        slice.snapshot.retriever.score(&state, slice.snapshot.cut, new_only, &[], retrieval);
+        layout.fill(slice.snapshot.user(user), &slice.snapshot.items, retrieval, &items, rows);
+        self.rows.extend_from_slice(&rows.rows);
+        let positives = pairs.iter().filter(|pair| pair.bought).count().max(1);
+        let weight = (positives as f32).sqrt().recip();
+        for pair in pairs {
+            self.labels.push(f32::from(u8::from(pair.bought)));
+            self.weights.push(weight);
+        }
+    }
+
+    /// The inputs.
+    ///
+    /// # Panics
+    /// When nothing was sampled.
+    #[must_use]
+    pub fn rows(&self) -> Rows<'_> {
+        Rows::new(&self.rows, self.columns)
+    }
+}
+
+/// A trained model of the ensemble.
+#[derive(Clone)]
+pub struct Fitted {
+    /// Its name in the report.
+    pub name: String,
+    /// What scores.
+    pub scorer: Arc<dyn Scorer>,
+    /// What makes its scores comparable with the others'.
+    pub transform: ScoreTransform,
+    /// Bytes of its file.
+    pub bytes: u64,
+}
+
+/// Trains one model of the teacher.
+pub fn fit(
+    library: &forest::Library,
+    teacher: &NamedTeacher,
+    training: &Training,
+    names: &[String],
+    seed: u64,
+) -> Result<Fitted> {
+    let named =
+        |scorer: Arc<dyn Scorer>, transform, bytes| Fitted { name: teacher.name.clone(), scorer, transform, bytes };
+    let grown = |spec: ForestSpec| -> Result<Fitted> {
+        let (forest, bytes) = fit_forest(library, &spec, training, &training.labels, Some(&training.weights), names)
+            .with_context(|| format!("teacher {}", teacher.name))?;
+        Ok(named(Arc::new(forest), ScoreTransform::Logit, bytes))
+    };
+    let seed_32 = seed as u32;
+    match &teacher.options {
+        RawTeacher::Lightgbm(options) => {
+            let objective = match options.objective {
+                None | Some(Objective::Binary) => ForestObjective::Binary,
+                Some(Objective::CrossEntropy) => ForestObjective::CrossEntropy,
+                Some(Objective::Lambdarank | Objective::Regression) => {
+                    bail!("teacher {}: a recommender's teacher has the objective binary or cross_entropy", teacher.name)
+                }
+            };
+            grown(ForestSpec {
+                trees: options.trees as usize,
+                leaves: options.leaves as usize,
+                learning_rate: options.learning_rate,
+                min_rows_in_leaf: options.min_rows_in_leaf as usize,
+                feature_fraction: options.feature_fraction,
+                bagging_fraction: options.row_fraction,
+                seed: seed_32,
+                ..ForestSpec::new(ForestKind::Boosted, objective)
+            })
+        }
+        RawTeacher::RandomForest(options) | RawTeacher::ExtraTrees(options) => {
+            let kind = match teacher.options {
+                RawTeacher::ExtraTrees(_) => ForestKind::ExtraTrees,
+                _ => ForestKind::RandomForest,
+            };
+            grown(ForestSpec {
+                trees: options.trees as usize,
+                leaves: options.leaves as usize,
+                min_rows_in_leaf: options.min_rows_in_leaf as usize,
+                feature_fraction: options.feature_fraction,
+                bagging_fraction: options.row_fraction,
+                seed: seed_32,
+                ..ForestSpec::new(kind, ForestObjective::Binary)
+            })
+        }
+        RawTeacher::Mlp(options) => {
+            let rows = TrainingRows::new(training.rows(), &training.labels, Some(&training.weights))?;
+            let spec = NetworkSpec {
+                hidden: options.hidden.iter().map(|&width| width as usize).collect(),
+                loss: NetworkLoss::CrossEntropy,
+                learning_rate: options.learning_rate as f32,
+                weight_decay: options.regularization as f32,
+                batch_rows: options.batch_rows as usize,
+                epochs_max: options.epochs as usize,
+                patience: options.epochs as usize,
+                seed,
+            };
+            let network = fit_network(rows, None, &spec)?.network;
+            let bytes = network.to_bytes().len() as u64;
+            Ok(named(Arc::new(network), ScoreTransform::Logit, bytes))
+        }
+        RawTeacher::Als(_) => {
+            let column = candidate_column(paceline_models::recommend::CandidateScore::Als);
+            let index =
+                names.iter().position(|name| *name == column).context("the layout has every candidate score")?;
+            let scorer = Column { index, column_count: names.len() };
+            let mut scores = vec![0.0; training.rows().len()];
+            scorer.score(training.rows(), &mut scores);
+            let transform = paceline_learn::blend::fit_score_transform(&scores);
+            Ok(named(Arc::new(scorer), transform, 0))
+        }
+        RawTeacher::Linear(_) => bail!("teacher {}: linear teachers learn from rows, not for recommend", teacher.name),
+    }
+}
+
+/// A forest and the bytes of its file.
+pub fn fit_forest(
+    library: &forest::Library,
+    spec: &ForestSpec,
+    training: &Training,
+    targets: &[f32],
+    weights: Option<&[f32]>,
+    names: &[String],
+) -> Result<(Forest, u64)> {
+    let rows =
+        forest::TrainingRows { rows: training.rows(), labels: targets, weights, groups: None, names, categorical: &[] };
+    let text = forest::fit(library, spec, rows, None)?;
+    Ok((Forest::from_lightgbm(&text)?, text.len() as u64))
+}

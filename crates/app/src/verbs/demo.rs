@@ -1,0 +1,60 @@
+//! `paceline demo`: the case study on a shop that is generated here, or on the reader's own data.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use paceline_testkit::shop::{FILE_NAME, Shop, ShopSpec};
+
+use super::{Outcome, run};
+use crate::messages::Terminal;
+
+/// The pipeline of the demo is the retail example, so that what the demo shows is what a reader can edit.
+const PIPELINE: &str = include_str!("../../../../examples/retail/pipeline.toml");
+
+/// Generate a synthetic shop (or take --data), train, search for the cheapest pipeline that holds the budget, and end
+/// with the measured ladder.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Folder with `transactions.parquet` in the layout of Online Retail II, instead of the synthetic shop.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Folder for the pipeline file, the generated data and `findings.json`; it is made when missing.
+    #[arg(long, default_value = "out/demo")]
+    out: PathBuf,
+    /// Decides the synthetic shop.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Runs the demo. A budget that nothing holds is [`Outcome::Negative`].
+///
+/// # Errors
+/// When the folder cannot be written, the data are missing, or the run fails.
+pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome> {
+    let out = &arguments.out;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let table = match &arguments.data {
+        Some(folder) => given(folder)?,
+        None => {
+            let spec = ShopSpec { seed: arguments.seed, ..ShopSpec::demo() };
+            terminal
+                .say(&format!("generating a shop: {} users, {} items, {} months", spec.users, spec.items, spec.months));
+            let shop = Shop::generate(&spec);
+            shop.write(out).with_context(|| format!("cannot write {}", out.join(FILE_NAME).display()))?;
+            PathBuf::from(FILE_NAME)
+        }
+    };
+    let pipeline = out.join("pipeline.toml");
+    let path = format!("path = {}", toml::Value::from(table.display().to_string()));
+    std::fs::write(&pipeline, PIPELINE.replace("path = \"transactions.parquet\"", &path))
+        .with_context(|| format!("cannot write {}", pipeline.display()))?;
+    run::run(&run::Arguments::new(pipeline, out.clone()), terminal)
+}
+
+fn given(folder: &Path) -> anyhow::Result<PathBuf> {
+    let table = folder.join(FILE_NAME);
+    table
+        .canonicalize()
+        .with_context(|| format!("--data {}: there is no {FILE_NAME} that can be read", folder.display()))
+}
