@@ -1,1 +1,1 @@
-//! bench
+//! Shared by the benchmark binaries in `src/bin`: nothing yet.

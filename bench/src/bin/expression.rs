@@ -110,7 +110,7 @@ fn input(name: &str, row: usize) -> Input<'static> {
     let column = COLUMNS.iter().position(|column| column.0 == name).expect("a column of the bench");
     let drawn = (row * 7 + column * 13) % 101;
     match COLUMNS[column].1 {
-        _ if drawn % 10 == 0 => Input::Null,
+        _ if drawn.is_multiple_of(10) => Input::Null,
         Type::Int => Input::Int(drawn as i64),
         _ => Input::Float(drawn as f64 / 4.0),
     }

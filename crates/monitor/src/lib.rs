@@ -1,1 +1,1 @@
-//! placeholder
+//! Statistics of production: profiles, drift, experiments. Pure; not filled yet.
