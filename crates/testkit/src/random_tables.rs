@@ -43,6 +43,11 @@ pub struct Shape {
 pub enum Floats {
     /// Whole cents: the case of money.
     Cents,
+    /// Full mantissas at magnitudes up to `2^exponents` apart: around 2^60 a sum no longer fits 126 bits.
+    Spread {
+        /// Binary orders of magnitude.
+        exponents: i32,
+    },
     /// Magnitudes from 1e-300 to 1e300, subnormals, negative zero, NaN.
     Wild,
     /// As `Wild`, with infinities.
@@ -69,7 +74,12 @@ impl Shape {
             times: *[3, 20, 200].choose(random).expect("not empty"),
             unit_micros: *[1, 1_000_000, 3_600_000_000].choose(random).expect("not empty"),
             nulls: *[0.0, 0.0, 0.1, 0.6].choose(random).expect("not empty"),
-            floats: *[Floats::Cents, Floats::Cents, Floats::Wild, Floats::Infinite].choose(random).expect("not empty"),
+            floats: match random.random_range(0..6) {
+                0..3 => Floats::Cents,
+                3 => Floats::Spread { exponents: random.random_range(40..90) },
+                4 => Floats::Wild,
+                _ => Floats::Infinite,
+            },
             is_static: random.random_bool(0.1),
             delay: *[Delay::None, Delay::None, Delay::Constant, Delay::Random].choose(random).expect("not empty"),
             versions: *[None, None, Some(0.1), Some(0.6)].choose(random).expect("not empty"),
@@ -231,6 +241,9 @@ fn keys(random: &mut Random, shape: &Shape, count: usize, entities: i64) -> Vec<
 fn floats(random: &mut Random, shape: &Shape, count: usize) -> ArrayRef {
     optional::<_, Float64Array>(random, shape, count, |random| match shape.floats {
         Floats::Cents => f64::from(random.random_range(-2_000i32..2_000)) / 100.0,
+        Floats::Spread { exponents } => {
+            random.random_range(-1.0..1.0) * 2f64.powi(random.random_range(-exponents / 2..=exponents / 2))
+        }
         Floats::Infinite if random.random_bool(0.05) => f64::INFINITY,
         Floats::Infinite if random.random_bool(0.05) => f64::NEG_INFINITY,
         Floats::Wild | Floats::Infinite => match random.random_range(0..8) {

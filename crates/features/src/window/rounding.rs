@@ -211,3 +211,74 @@ fn round(negative: bool, magnitude: u128, sticky: bool, exponent: i32) -> f64 {
     };
     if negative { -unsigned } else { unsigned }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HALF: i128 = (1 << 53) + 1;
+
+    fn check(aggregate: Aggregate, count: u64, units: i128, expected: f64) {
+        let found = fixed(aggregate, count, units, Square::ZERO, FixedPoint::INTEGERS);
+        assert_eq!(found.to_bits(), expected.to_bits(), "{aggregate:?} {count} {units}: {found:e}, not {expected:e}");
+    }
+
+    #[test]
+    fn ties_go_to_even_and_the_smallest_remainder_decides() {
+        let even = 2f64.powi(53);
+        check(Aggregate::Sum, 1, HALF, even);
+        check(Aggregate::Sum, 1, HALF << 60, even * 2f64.powi(60));
+        check(Aggregate::Sum, 1, (HALF << 60) + 1, (even + 2.0) * 2f64.powi(60));
+        check(Aggregate::Mean, 1_000, 1_000 * (HALF << 60), even * 2f64.powi(60));
+        // A thousandth above the tie, which only the remainder of the division shows.
+        check(Aggregate::Mean, 1_000, 1_000 * (HALF << 60) + 1, (even + 2.0) * 2f64.powi(60));
+        check(Aggregate::Mean, 1_000, -1_000 * (HALF << 60) - 1, -(even + 2.0) * 2f64.powi(60));
+        check(Aggregate::Mean, 3, 1, 1.0 / 3.0);
+        check(Aggregate::Mean, 7, 0, 0.0);
+    }
+
+    #[test]
+    fn too_few_values_are_null() {
+        for (aggregate, count) in [(Aggregate::Sum, 0), (Aggregate::Mean, 0), (Aggregate::Std, 0), (Aggregate::Std, 1)]
+        {
+            check(aggregate, count, 0, f64::NAN);
+            assert!(wide(aggregate, count, &Moments::ZERO).is_nan());
+        }
+    }
+
+    fn of(values: &[f64]) -> Moments {
+        let mut moments = Moments::ZERO;
+        values.iter().for_each(|&value| moments.add(value));
+        moments
+    }
+
+    #[test]
+    fn the_ends_of_the_range_round_as_ieee_says() {
+        let least = f64::from_bits(1);
+        let check = |aggregate, values: &[f64], expected: f64| {
+            let found = wide(aggregate, values.len() as u64, &of(values));
+            assert_eq!(found.to_bits(), expected.to_bits(), "{aggregate:?} {values:?}: {found:e}, not {expected:e}");
+        };
+        check(Aggregate::Mean, &[least, 0.0], 0.0);
+        check(Aggregate::Mean, &[least, least, 0.0], least);
+        check(Aggregate::Mean, &[3.0 * least, 0.0], 2.0 * least);
+        check(Aggregate::Mean, &[least, 0.0, 0.0], 0.0);
+        check(Aggregate::Sum, &[f64::MAX, f64::MAX, -f64::MAX], f64::MAX);
+        check(Aggregate::Sum, &[f64::MAX, f64::MAX], f64::INFINITY);
+        // Half a unit in the last place above the largest double is a tie, and infinity is the even one.
+        check(Aggregate::Sum, &[f64::MAX, 2f64.powi(970)], f64::INFINITY);
+        check(Aggregate::Sum, &[f64::MAX, 2f64.powi(970), -least], f64::MAX);
+        check(Aggregate::Mean, &[f64::MAX, f64::MAX], f64::MAX);
+        check(Aggregate::Std, &[f64::MAX, -f64::MAX], f64::INFINITY);
+        check(Aggregate::Std, &[least, least, least], 0.0);
+        check(Aggregate::Sum, &[1e300, 1.0, -1e300], 1.0);
+    }
+
+    #[test]
+    fn what_is_added_can_be_taken_back() {
+        let values = [1e300, -0.1, f64::from_bits(7), -3e-200, f64::INFINITY, f64::NEG_INFINITY];
+        let mut moments = of(&values);
+        values.iter().rev().for_each(|&value| moments.remove(value));
+        assert_eq!(moments, Moments::ZERO);
+    }
+}
