@@ -1,5 +1,6 @@
 //! Mistakes in a pipeline file: where, what, and what to try.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -57,11 +58,12 @@ pub enum Weight {
 }
 
 impl Mistakes {
-    /// Sorts `mistakes` by place. Equal ones are kept once.
+    /// Sorts `mistakes` by place; those of one place stay in their order. Equal ones are kept once.
     #[must_use]
     pub fn new(path: PathBuf, text: String, mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by(|a, b| (a.span.start, a.span.end, &a.message).cmp(&(b.span.start, b.span.end, &b.message)));
-        mistakes.dedup();
+        mistakes.sort_by_key(|mistake| mistake.span.start);
+        let mut seen = HashSet::new();
+        mistakes.retain(|mistake| seen.insert((mistake.span.clone(), mistake.message.clone())));
         Mistakes { path, text, mistakes }
     }
 

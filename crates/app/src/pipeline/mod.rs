@@ -88,7 +88,7 @@ impl PipelineFile {
         let mut tree = Node::of_document(&table);
         let mut mistakes: Vec<Mistake> = errors.iter().map(|error| of_syntax(error, &text)).collect();
         // What a parser makes of broken syntax says little about what was meant; a repeated key breaks nothing.
-        let syntax_is_broken = errors.iter().any(|error| !error.message().contains("duplicate key"));
+        let syntax_is_broken = !errors.iter().all(is_duplicate);
         if syntax_is_broken {
             return PipelineFile {
                 path: path.to_owned(),
@@ -164,13 +164,19 @@ impl PipelineFile {
 
 fn of_syntax(error: &toml::de::Error, text: &str) -> Mistake {
     let span = error.span().unwrap_or(text.len()..text.len());
-    // The parser expects a number, a truth value or a date where a bare word stands.
     let word: String = text.get(span.start..).unwrap_or_default().chars().take_while(|c| is_of_word(*c)).collect();
-    let help = match word.starts_with(|c: char| c.is_alphabetic()) && error.message().starts_with("invalid") {
-        true => format!("a text needs quotes: {word:?}"),
-        false => "see https://toml.io for how TOML is written".to_owned(),
+    // Where a bare word stands, the parser expects a number, a truth value or a date.
+    let is_bare = ["invalid", "string values must be quoted"].iter().any(|start| error.message().starts_with(start));
+    let help = match (is_duplicate(error), is_bare && word.starts_with(|c: char| c.is_alphabetic())) {
+        (true, _) => "a key or table stands once in a file".to_owned(),
+        (false, true) => format!("a text needs quotes: {word:?}"),
+        (false, false) => "see https://toml.io for how TOML is written".to_owned(),
     };
     Mistake { span, key: String::new(), message: format!("not TOML: {}", error.message()), help: Some(help) }
+}
+
+fn is_duplicate(error: &toml::de::Error) -> bool {
+    error.message().contains("duplicate key")
 }
 
 fn is_of_word(c: char) -> bool {

@@ -331,7 +331,16 @@ fn expected(shape: &Shape) -> String {
     }
 }
 
+/// The first sentence of a doc comment as advice: without its full stop, and its first word in lower case unless it is
+/// an abbreviation.
 fn first_sentence(about: &str) -> String {
     let about = about.replace('\n', " ");
-    about.split_once(". ").map_or(about.trim_end_matches('.'), |(first, _)| first).to_owned()
+    let sentence = about.split_once(". ").map_or(about.trim_end_matches('.'), |(first, _)| first);
+    let mut letters = sentence.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            first.to_lowercase().chain([second]).chain(letters).collect()
+        }
+        _ => sentence.to_owned(),
+    }
 }

@@ -79,6 +79,15 @@ impl Node {
         path.iter().try_fold(self, |node, key| node.get(key).ok_or(node)).unwrap_or_else(|deepest| deepest)
     }
 
+    /// The keys of a table; nothing for any other value.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let entries = match &self.content {
+            Content::Table(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        entries.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Whether it is a table with nothing in it.
     #[must_use]
     pub fn is_empty_table(&self) -> bool {
@@ -88,10 +97,7 @@ impl Node {
     /// How many entries of a table are called none of `known`.
     #[must_use]
     pub fn count_of_entries_beside(&self, known: &[&str]) -> usize {
-        match &self.content {
-            Content::Table(entries) => entries.iter().filter(|(name, _)| !known.contains(&name.as_str())).count(),
-            _ => 0,
-        }
+        self.keys().filter(|name| !known.contains(name)).count()
     }
 
     /// How a message names the value: its kind and the value.

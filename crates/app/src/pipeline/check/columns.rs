@@ -2,16 +2,39 @@
 
 use arrow::datatypes::{DataType, Schema};
 use indexmap::IndexMap;
-use paceline_features::expression::{Program, Type};
+use paceline_features::expression::{Mistake as ExpressionMistake, Program, Type};
 use paceline_features::{Aggregate, Feature, FeatureView};
 
+use super::model::ModelParts;
 use super::{Checker, Schemas};
-use crate::pipeline::checked::{Goal, Model, NamedExpression, Recommend, RowModel, Source, Split};
+use crate::pipeline::checked::{Goal, NamedExpression, Recommend, RowModel, Source, Split};
 use crate::pipeline::mistake::{Mistake, split_help, suggest};
 use crate::tables::readable_columns;
 
-/// Columns that expressions and features can read, derived ones included, by source.
-type Tables = IndexMap<String, Vec<(String, Type)>>;
+/// Columns that expressions and features can read.
+#[derive(Default)]
+struct Table {
+    /// By name.
+    columns: Vec<(String, Type)>,
+    /// Names that would be columns if a mistake had not been reported about each: nothing more is said about them.
+    unusable: Vec<String>,
+    /// Whether there may be columns that are in neither list.
+    is_partial: bool,
+}
+
+impl Table {
+    fn kind(&self, column: &str) -> Option<Type> {
+        self.columns.iter().find(|(name, _)| name == column).map(|(_, kind)| *kind)
+    }
+
+    /// Whether `column` is missing without a reason that has been reported.
+    fn lacks(&self, column: &str) -> bool {
+        !self.is_partial && self.kind(column).is_none() && !self.unusable.iter().any(|name| name == column)
+    }
+}
+
+/// By source, derived columns included.
+type Tables = IndexMap<String, Table>;
 
 impl Checker<'_> {
     pub(super) fn columns(
@@ -19,7 +42,7 @@ impl Checker<'_> {
         sources: &[Source],
         views: &[FeatureView],
         request_features: &[NamedExpression],
-        model: Option<&Model>,
+        model: Option<&ModelParts>,
         schemas: &Schemas,
     ) {
         let mut tables = Tables::new();
@@ -28,46 +51,41 @@ impl Checker<'_> {
                 tables.insert(source.name.clone(), self.table(source, schema));
             }
         }
-        let mut inputs: Vec<(String, Type)> = Vec::new();
-        let mut is_complete = true;
-        for view in views {
-            match tables.get(&view.source) {
-                Some(table) => inputs.extend(self.view_columns(view, table)),
-                None => is_complete = false,
-            }
-        }
-        let row_table = match model.map(|model| &model.goal) {
-            Some(Goal::Rank(rows) | Goal::Classify(rows) | Goal::Regress(rows)) => {
-                is_complete &= tables.contains_key(&rows.source);
-                tables.get(&rows.source)
-            }
+        let goal = model.and_then(|model| model.goal.as_ref());
+        let rows = match goal {
+            Some(Goal::Rank(rows) | Goal::Classify(rows) | Goal::Regress(rows)) => Some(rows),
             Some(Goal::Recommend(_)) | None => None,
         };
-        // With a source unread or a view unusable, "unknown column" would often be wrong.
-        if is_complete && views.len() == self.raw.features.views.len() {
-            inputs.extend(self.request_columns(&inputs, request_features, views, row_table, &tables));
-        }
-        let Some(model) = model else { return };
-        match &model.goal {
-            Goal::Recommend(goal) => self.recommend_columns(goal, views, &tables),
-            Goal::Rank(rows) | Goal::Classify(rows) | Goal::Regress(rows) => {
-                let Some(table) = tables.get(&rows.source) else { return };
-                let is_class = matches!(model.goal, Goal::Classify(_));
-                self.label_column(rows, table, is_class);
-                self.split_column(&model.split, rows, table);
-                self.entity_columns_of_rows(rows, views, table);
-                inputs.extend(self.input_columns(rows, table));
+        let mut inputs = Table::default();
+        for view in views {
+            match tables.get(&view.source) {
+                Some(table) => self.view_columns(view, table, &mut inputs),
+                None => inputs.is_partial = true,
             }
         }
-        if is_complete {
-            self.encoders(&inputs);
+        inputs.is_partial |= views.len() != self.raw.features.views.len();
+        let row_table = rows.and_then(|rows| tables.get(&rows.source));
+        self.request_columns(&mut inputs, request_features, views, row_table, &tables);
+        match goal {
+            None => return,
+            Some(Goal::Recommend(goal)) => self.recommend_columns(goal, views, &tables),
+            Some(Goal::Rank(rows) | Goal::Classify(rows) | Goal::Regress(rows)) => {
+                let Some(table) = tables.get(&rows.source) else { return };
+                self.label_column(rows, table, matches!(goal, Some(Goal::Classify(_))));
+                if let Some(split) = model.and_then(|model| model.split.as_ref()) {
+                    self.split_column(split, rows, table);
+                }
+                self.entity_columns_of_rows(rows, views, table);
+                self.input_columns(rows, table, &mut inputs);
+            }
         }
+        self.encoders(&inputs);
     }
 
     /// The columns of a source after its derived ones.
-    fn table(&mut self, source: &Source, schema: &Schema) -> Vec<(String, Type)> {
+    fn table(&mut self, source: &Source, schema: &Schema) -> Table {
         let name = source.name.as_str();
-        let mut table = readable_columns(schema);
+        let mut table = Table { columns: readable_columns(schema), ..Table::default() };
         self.time_columns(source, schema);
         if let Some(event_id) = &source.event_id {
             self.file_column(&["sources", name, "event_id"], event_id, schema);
@@ -82,8 +100,9 @@ impl Checker<'_> {
                 );
                 continue;
             }
-            if let Some(program) = self.compile(&path, &column.expression, &table) {
-                table.push((column.name.clone(), program.output_type()));
+            match self.compile(&path, &column.expression, &table) {
+                Some(program) => table.columns.push((column.name.clone(), program.output_type())),
+                None => table.unusable.push(column.name.clone()),
             }
         }
         if let Some(filter) = &source.filter {
@@ -110,7 +129,7 @@ impl Checker<'_> {
                 DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => {}
                 text if text.is_string() => {}
                 integer if integer.is_integer() => {
-                    if source.time_unit.is_none() {
+                    if self.tree.nearest(&["sources", &source.name]).get("time_unit").is_none() {
                         self.mistake(
                             &path,
                             format!("`{key}` is {column:?}, a column of whole numbers, whose unit is not said"),
@@ -139,16 +158,15 @@ impl Checker<'_> {
     }
 
     /// The type of a column of a source, derived ones included.
-    fn column(&mut self, path: &[&str], column: &str, source: &str, table: &[(String, Type)]) -> Option<Type> {
-        let found = table.iter().find(|(name, _)| name == column).map(|(_, kind)| *kind);
-        if found.is_none() {
+    fn column(&mut self, path: &[&str], column: &str, source: &str, table: &Table) -> Option<Type> {
+        if table.lacks(column) {
             let message = format!("[sources.{source}] has no usable column {column:?}");
-            self.mistake(path, message, suggest(column, table.iter().map(|(name, _)| name.as_str())));
+            self.mistake(path, message, suggest(column, table.columns.iter().map(|(name, _)| name.as_str())));
         }
-        found
+        table.kind(column)
     }
 
-    fn key_column(&mut self, path: &[&str], column: &str, source: &str, table: &[(String, Type)]) {
+    fn key_column(&mut self, path: &[&str], column: &str, source: &str, table: &Table) {
         if let Some(kind) = self.column(path, column, source, table)
             && !matches!(kind, Type::Int | Type::Text)
         {
@@ -160,19 +178,24 @@ impl Checker<'_> {
         }
     }
 
-    /// The output columns of a view, as far as they are right.
-    fn view_columns(&mut self, view: &FeatureView, table: &[(String, Type)]) -> Vec<(String, Type)> {
+    /// Adds the output columns of a view to `inputs`.
+    fn view_columns(&mut self, view: &FeatureView, table: &Table, inputs: &mut Table) {
         for (index, column) in view.entity.iter().enumerate() {
             self.key_column(&["features", &view.name, "entity", &index.to_string()], column, &view.source, table);
         }
-        let column = |feature: &Feature| {
-            let kind = self.feature_type(view, feature, table)?;
-            Some((format!("{}.{}", view.name, feature.name), kind))
-        };
-        view.features.iter().filter_map(column).collect()
+        for feature in &view.features {
+            let name = format!("{}.{}", view.name, feature.name);
+            match self.feature_type(view, feature, table) {
+                Some(kind) => inputs.columns.push((name, kind)),
+                None => inputs.unusable.push(name),
+            }
+        }
+        let features = self.tree.nearest(&["features", &view.name]).keys();
+        let broken = features.filter(|name| !view.features.iter().any(|feature| feature.name == *name));
+        inputs.unusable.extend(broken.map(|name| format!("{}.{name}", view.name)));
     }
 
-    fn feature_type(&mut self, view: &FeatureView, feature: &Feature, table: &[(String, Type)]) -> Option<Type> {
+    fn feature_type(&mut self, view: &FeatureView, feature: &Feature, table: &Table) -> Option<Type> {
         let path = ["features", view.name.as_str(), feature.name.as_str(), "of"];
         let of = match &feature.of {
             Some(column) => Some(self.column(&path, column, &view.source, table)?),
@@ -198,33 +221,35 @@ impl Checker<'_> {
         }
     }
 
-    /// The request-time features; each sees the features, the request features above it, the entity keys and `time`.
+    /// Adds the request-time features to `inputs`; each sees the features, the request features above it, the entity
+    /// keys, `time`, and the columns of the rows that are learned from.
     fn request_columns(
         &mut self,
-        features: &[(String, Type)],
+        inputs: &mut Table,
         request_features: &[NamedExpression],
         views: &[FeatureView],
-        row_table: Option<&Vec<(String, Type)>>,
+        row_table: Option<&Table>,
         tables: &Tables,
-    ) -> Vec<(String, Type)> {
-        let mut known = features.to_vec();
-        known.push(("time".to_owned(), Type::Timestamp));
-        known.extend(row_table.into_iter().flatten().cloned());
+    ) {
+        let mut beside = vec![("time".to_owned(), Type::Timestamp)];
+        beside.extend(row_table.into_iter().flat_map(|table| table.columns.iter().cloned()));
         for view in views {
-            let table = tables.get(&view.source).map_or(&[][..], Vec::as_slice);
-            known.extend(table.iter().filter(|(name, _)| view.entity.contains(name)).cloned());
+            let columns = tables.get(&view.source).map_or(&[][..], |table| table.columns.as_slice());
+            beside.extend(columns.iter().filter(|(name, _)| view.entity.contains(name)).cloned());
         }
-        let before = known.len();
-        let mut own = Vec::new();
         for feature in request_features {
             let path = ["features", "request", feature.name.as_str()];
-            if let Some(program) = self.compile(&path, &feature.expression, &known) {
-                own.push((format!("request.{}", feature.name), program.output_type()));
-                known.truncate(before);
-                known.extend(own.iter().cloned());
+            let name = format!("request.{}", feature.name);
+            let known = Table {
+                columns: inputs.columns.iter().chain(&beside).cloned().collect(),
+                unusable: inputs.unusable.clone(),
+                is_partial: inputs.is_partial,
+            };
+            match self.compile(&path, &feature.expression, &known) {
+                Some(program) => inputs.columns.push((name, program.output_type())),
+                None => inputs.unusable.push(name),
             }
         }
-        own
     }
 
     fn recommend_columns(&mut self, goal: &Recommend, views: &[FeatureView], tables: &Tables) {
@@ -245,7 +270,7 @@ impl Checker<'_> {
         }
     }
 
-    fn label_column(&mut self, rows: &RowModel, table: &[(String, Type)], is_class: bool) {
+    fn label_column(&mut self, rows: &RowModel, table: &Table, is_class: bool) {
         let path = ["model", "label"];
         let Some(kind) = self.column(&path, &rows.label, &rows.source, table) else { return };
         let help = if is_class {
@@ -267,7 +292,7 @@ impl Checker<'_> {
         }
     }
 
-    fn split_column(&mut self, split: &Split, rows: &RowModel, table: &[(String, Type)]) {
+    fn split_column(&mut self, split: &Split, rows: &RowModel, table: &Table) {
         match split {
             Split::Time(_) => {}
             Split::Column(split) => {
@@ -289,7 +314,7 @@ impl Checker<'_> {
         }
     }
 
-    fn entity_columns_of_rows(&mut self, rows: &RowModel, views: &[FeatureView], table: &[(String, Type)]) {
+    fn entity_columns_of_rows(&mut self, rows: &RowModel, views: &[FeatureView], table: &Table) {
         for view in views.iter().filter(|view| view.source != rows.source) {
             for (index, column) in view.entity.iter().enumerate() {
                 let path = ["features", view.name.as_str(), "entity", &index.to_string()];
@@ -298,32 +323,33 @@ impl Checker<'_> {
         }
     }
 
-    /// The columns of the rows that the model sees.
-    fn input_columns(&mut self, rows: &RowModel, table: &[(String, Type)]) -> Vec<(String, Type)> {
+    /// Adds the columns of the rows that the model sees to `inputs`.
+    fn input_columns(&mut self, rows: &RowModel, table: &Table, inputs: &mut Table) {
         for (index, column) in self.raw.model.iter().flat_map(|model| model.exclude.iter().flatten()).enumerate() {
             self.column(&["model", "exclude", &index.to_string()], column, &rows.source, table);
         }
-        let mut inputs = Vec::new();
-        match &rows.columns {
-            Some(columns) => {
-                for (index, column) in columns.iter().enumerate() {
-                    let path = ["model", "columns", &index.to_string()];
-                    if let Some(kind) = self.column(&path, column, &rows.source, table)
-                        && !rows.not_inputs.contains(column)
-                    {
-                        self.input_is_usable(&path, column, kind);
-                        inputs.push((column.clone(), kind));
-                    }
-                }
+        let Some(columns) = &rows.columns else {
+            for (column, kind) in table.columns.iter().filter(|(name, _)| !rows.not_inputs.contains(name)) {
+                self.input_is_usable(&["model", "source"], column, *kind);
+                inputs.columns.push((column.clone(), *kind));
             }
-            None => {
-                for (column, kind) in table.iter().filter(|(name, _)| !rows.not_inputs.contains(name)) {
-                    self.input_is_usable(&["model", "source"], column, *kind);
-                    inputs.push((column.clone(), *kind));
+            inputs.unusable.extend(table.unusable.iter().cloned());
+            return;
+        };
+        for (index, column) in columns.iter().enumerate() {
+            let path = ["model", "columns", &index.to_string()];
+            let kind = self.column(&path, column, &rows.source, table);
+            if rows.not_inputs.contains(column) {
+                continue;
+            }
+            match kind {
+                Some(kind) => {
+                    self.input_is_usable(&path, column, kind);
+                    inputs.columns.push((column.clone(), kind));
                 }
+                None => inputs.unusable.push(column.clone()),
             }
         }
-        inputs
     }
 
     fn input_is_usable(&mut self, path: &[&str], column: &str, kind: Type) {
@@ -338,20 +364,20 @@ impl Checker<'_> {
     }
 
     /// Every text input has an encoder, and every encoder an input.
-    fn encoders(&mut self, inputs: &[(String, Type)]) {
-        for column in self.raw.encode.keys() {
-            if !inputs.iter().any(|(name, _)| name == column) {
-                let help = suggest(column, inputs.iter().map(|(name, _)| name.as_str()));
-                self.mistake_in_key(&["encode", column], format!("{column:?} is not an input of the model"), help);
-            }
+    fn encoders(&mut self, inputs: &Table) {
+        let said = self.tree.nearest(&["encode"]);
+        for column in self.raw.encode.keys().filter(|column| inputs.lacks(column)) {
+            let help = suggest(column, inputs.columns.iter().map(|(name, _)| name.as_str()));
+            self.mistake_in_key(&["encode", column], format!("{column:?} is not an input of the model"), help);
         }
-        let lacking = inputs.iter().filter(|(name, kind)| *kind == Type::Text && !self.raw.encode.contains_key(name));
-        for (name, _) in lacking.cloned().collect::<Vec<_>>() {
-            self.mistake_in_key(
-                &self.place_of_input(&name),
-                format!("{name:?} is a text, and no encoder says how it becomes numbers"),
-                format!("add to [encode]: {name:?} = {{ kind = \"target\" }}, or leave the column out"),
-            );
+        for (name, kind) in &inputs.columns {
+            if *kind == Type::Text && !said.keys().any(|column| column == name) {
+                self.mistake_in_key(
+                    &self.place_of_input(name),
+                    format!("{name:?} is a text, and no encoder says how it becomes numbers"),
+                    format!("add to [encode]: {name:?} = {{ kind = \"target\" }}, or leave the column out"),
+                );
+            }
         }
     }
 
@@ -365,8 +391,8 @@ impl Checker<'_> {
     }
 
     /// Compiles the expression at `path`; each of its mistakes is placed within the text where that is possible.
-    fn compile(&mut self, path: &[&str], expression: &str, columns: &[(String, Type)]) -> Option<Program> {
-        let errors = match Program::compile(expression, columns) {
+    fn compile(&mut self, path: &[&str], expression: &str, table: &Table) -> Option<Program> {
+        let errors = match Program::compile(expression, &table.columns) {
             Ok(program) => return Some(program),
             Err(errors) => errors,
         };
@@ -374,10 +400,16 @@ impl Checker<'_> {
         // Without escapes the expression stands in the file as it is, between quotes.
         let start = self.text.get(span.clone()).and_then(|said| said.find(expression)).map(|start| span.start + start);
         for error in errors {
+            if let ExpressionMistake::UnknownColumn { name, .. } = &error.mistake
+                && !table.lacks(name)
+            {
+                continue;
+            }
             let (what, help) = split_help(&error.to_string());
-            let span = start.map_or(span.clone(), |start| start + error.span.start..start + error.span.end);
+            // After a good guess a list of all columns says nothing more.
+            let help = help.map(|help| help.split_once("?; ").map_or(help.clone(), |(guess, _)| format!("{guess}?")));
             self.mistakes.push(Mistake {
-                span,
+                span: start.map_or(span.clone(), |start| start + error.span.start..start + error.span.end),
                 key: path.join("."),
                 message: format!("`{}`: {what}", path.last().copied().unwrap_or_default()),
                 help,

@@ -19,6 +19,7 @@ use super::checked::Pipeline;
 use super::mistake::{Mistake, suggest};
 use super::raw::RawPipeline;
 use super::tree::Node;
+use model::ModelParts;
 
 /// Columns of each source as its files have them, by the source's name; sources that could not be read are absent.
 pub type Schemas = IndexMap<String, SchemaRef>;
@@ -42,11 +43,11 @@ pub(super) fn check(raw: &RawPipeline, tree: &Node, text: &str, folder: &Path, s
     let sources = checker.sources();
     let views = checker.views(&sources);
     let request_features = checker.request_features();
-    let model = checker.model(&sources);
+    let parts = checker.model(&sources);
     let optimize = checker.optimize();
     let experiment = checker.experiment();
     if let Some(schemas) = schemas {
-        checker.columns(&sources, &views, &request_features, model.as_ref(), schemas);
+        checker.columns(&sources, &views, &request_features, parts.as_ref(), schemas);
     }
     let pipeline = raw.name.clone().map(|name| Pipeline {
         name,
@@ -56,7 +57,7 @@ pub(super) fn check(raw: &RawPipeline, tree: &Node, text: &str, folder: &Path, s
         views,
         request_features,
         encoders: raw.encode.iter().map(|(column, encoder)| (column.clone(), encoder.to_spec())).collect(),
-        model,
+        model: parts.and_then(ModelParts::into_model),
         optimize,
         serve: raw.serve.clone(),
         monitor: raw.monitor.clone(),
@@ -115,9 +116,10 @@ impl Checker<'_> {
 
     /// Checks that the value at `path` names a source.
     fn source_is_known(&mut self, path: &[&str], name: &str) -> bool {
-        let known = self.raw.sources.contains_key(name);
+        // A source that was reported as a mistake is still there.
+        let known = self.tree.nearest(&["sources"]).keys().any(|known| known == name);
         if !known {
-            let help = suggest(name, self.raw.sources.keys().map(String::as_str));
+            let help = suggest(name, self.tree.nearest(&["sources"]).keys());
             self.mistake(path, format!("{name:?} is not a source: there is no [sources.{name}]"), help);
         }
         known

@@ -10,8 +10,22 @@ use crate::pipeline::checked::{Goal, Model, NamedTeacher, Recommend, RowModel, S
 use crate::pipeline::metric::{default_metric, metrics_of, objection};
 use crate::pipeline::raw::{Candidates, FutureLabel, Objective, RawFutureLabel, RawLabel, RawModel, RawTeacher, Task};
 
+/// A model as far as it was said well.
+pub(super) struct ModelParts {
+    pub goal: Option<Goal>,
+    pub split: Option<Split>,
+    teacher: Option<Teacher>,
+    metric: Metric,
+}
+
+impl ModelParts {
+    pub(super) fn into_model(self) -> Option<Model> {
+        Some(Model { goal: self.goal?, teacher: self.teacher?, metric: self.metric, split: self.split? })
+    }
+}
+
 impl Checker<'_> {
-    pub(super) fn model(&mut self, sources: &[Source]) -> Option<Model> {
+    pub(super) fn model(&mut self, sources: &[Source]) -> Option<ModelParts> {
         let raw = self.raw.model.as_ref()?;
         let teacher = self.teacher(raw);
         let task = raw.task?;
@@ -30,12 +44,12 @@ impl Checker<'_> {
         };
         let split = self.split(&Labels { task, horizon, timed });
         let goal = match task {
-            Task::Recommend => Goal::Recommend(self.recommend(raw, sources)?),
-            Task::Rank => Goal::Rank(self.row_model(raw, sources, split.as_ref())?),
-            Task::Classify => Goal::Classify(self.row_model(raw, sources, split.as_ref())?),
-            Task::Regress => Goal::Regress(self.row_model(raw, sources, split.as_ref())?),
+            Task::Recommend => self.recommend(raw, sources).map(Goal::Recommend),
+            Task::Rank => self.row_model(raw, sources, split.as_ref()).map(Goal::Rank),
+            Task::Classify => self.row_model(raw, sources, split.as_ref()).map(Goal::Classify),
+            Task::Regress => self.row_model(raw, sources, split.as_ref()).map(Goal::Regress),
         };
-        Some(Model { goal, teacher: teacher?, metric, split: split? })
+        Some(ModelParts { goal, split, teacher, metric })
     }
 
     /// Which keys a task needs, and which have no meaning for it.

@@ -96,6 +96,11 @@ impl Checker<'_> {
                 );
             }
         }
+        // Rows that are only learned from need no time when they are not split by it.
+        let is_viewed = self.raw.features.views.values().any(|view| view.source.as_deref() == Some(name));
+        if !is_viewed && self.raw.model.as_ref().is_some_and(|model| model.source.as_deref() == Some(name)) {
+            return;
+        }
         self.warn(
             &["sources", name],
             format!("[sources.{name}] has no `event_time`, so its rows count as known at any time"),

@@ -151,13 +151,13 @@ impl Checker<'_> {
             RawSplitColumn::Values(raw) => {
                 self.values_are_distinct(raw);
                 let tune = match (&raw.tune, raw.tune_fraction) {
-                    (Some(_), Some(_)) => {
+                    (Some(values), Some(_)) => {
                         self.mistake_in_key(
                             &["split", "column", "tune_fraction"],
                             "`tune_fraction` has no meaning beside `tune`".to_owned(),
                             "leave out one of them",
                         );
-                        return None;
+                        TunePart::Values(values.clone())
                     }
                     (Some(values), None) => TunePart::Values(values.clone()),
                     (None, fraction) => TunePart::FractionOfTrain(fraction.unwrap_or(0.25)),

@@ -12,8 +12,8 @@ use crate::pipeline::text::{AggregateName, ExpressionText, PeriodText, Placement
 /// Feature views by name, and the reserved name `request`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct RawFeatures {
-    /// Request-time features: name to SQL scalar expression over `view.feature`, the request features above it, the
-    /// entity keys, `time`, and for classify, regress and rank the columns of the model's source.
+    /// Request-time features: name to SQL scalar expression over `view.feature`, the request features above it as
+    /// `request.name`, the entity keys, `time`, and for classify, regress and rank the columns of the model's source.
     #[serde(default)]
     #[schemars(with = "IndexMap<String, ExpressionText>")]
     pub request: IndexMap<String, String>,

@@ -26,7 +26,7 @@ pub use split::{RawColumnSplit, RawRandomSplit, RawSplit, RawSplitColumn};
 /// One pipeline: from source tables to features, a model, a budget and a server. Unknown keys are errors. Paths are
 /// relative to the file. Every key decides results; where and how fast a pipeline runs is said by flags.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields, title = "Paceline pipeline")]
+#[schemars(deny_unknown_fields, title = "Paceline pipeline", extend("required" = ["name", "sources"]))]
 pub struct RawPipeline {
     /// Name of the pipeline and of the artifact that it publishes: letters, digits, `-`, `_` and `.`.
     #[schemars(required)]
@@ -37,7 +37,6 @@ pub struct RawPipeline {
     pub seed: Option<u64>,
     /// The tables, each under a name of its own.
     #[serde(default)]
-    #[schemars(required)]
     pub sources: IndexMap<String, RawSource>,
     /// The feature views, each under a name of its own, and `request` for request-time features.
     #[serde(default)]

@@ -50,5 +50,5 @@ fn columns_are_counted_in_characters() {
     let file = PipelineFile::parse(Path::new("p.toml"), text.to_owned());
     let placed = file.check(None).unwrap_err().placed();
     let places: Vec<_> = placed.iter().map(|mistake| (mistake.line, mistake.column, mistake.key.as_str())).collect();
-    assert_eq!(places, [(1, 8, "name"), (2, 8, "seed")]);
+    assert_eq!(places, [(1, 1, ""), (1, 8, "name"), (2, 8, "seed")]);
 }
