@@ -113,6 +113,12 @@ fn bad_input_is_named_and_ends_with_exit_code_2() {
         2,
         &["unknown key `entty`", "did you mean `entity`?", "1 mistake in p.toml"],
     );
+    check(
+        Some(SALES),
+        &[("event_time = \"at\"", "event_time = \"at\"\nwhere = \"price is null\"")],
+        2,
+        &["\"price\" of [sources.sales] is null in all 2 rows"],
+    );
     let all_null = SALES.lines().map(|line| line.splitn(4, ',').collect::<Vec<_>>()).enumerate();
     let all_null: String = all_null
         .map(|(row, cells)| format!("{},{},{},{}\n", cells[0], cells[1], if row == 0 { "price" } else { "" }, cells[3]))
