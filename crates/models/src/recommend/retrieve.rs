@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use paceline_core::Timestamp;
+use paceline_kernels::dot::dot;
 
 use super::similar_users::SimilarUsersScratch;
 use super::{ItemItem, SimilarUsers};
@@ -251,19 +252,6 @@ impl Retriever {
         into.clear();
         into.extend((0..self.item_count() as u32).filter(|&item| !scratch.blocked[item as usize]));
     }
-}
-
-/// Dot product in eight lanes, so that it vectorises; the order of additions is fixed.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    let (a_blocks, b_blocks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f32 = a_blocks.remainder().iter().zip(b_blocks.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_blocks.zip(b_blocks) {
-        for lane in 0..8 {
-            lanes[lane] += x[lane] * y[lane];
-        }
-    }
-    lanes.iter().sum::<f32>() + tail
 }
 
 #[cfg(test)]
