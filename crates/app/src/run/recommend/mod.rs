@@ -28,7 +28,7 @@ use paceline_serve::recommend::{RowLayout, Workspace};
 
 use self::evaluate::Slice;
 use self::snapshot::Snapshot;
-use self::steps::{Proposal, Stand};
+use self::steps::{OpenReport, Proposal, Qualities, Stand};
 use self::teacher::{Fitted, Training};
 use self::world::World;
 use crate::pipeline::{Goal, Pipeline, Recommend, Split, Teacher};
@@ -141,16 +141,16 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Findings> {
     (means.say)("searching for the cheapest pipeline that holds the budget");
     let proposals = models.proposals(&plan);
     let latency_slice = tune.last().expect("checked above");
-    let teacher_quality = stand.quality(&tune, &proposals[0])?;
-    let single = models.single_proposal();
-    let single_quality = stand.quality(&tune, &single)?;
+    let mut on_tune = Qualities::new(&stand, &tune);
+    let teacher_quality = on_tune.of(&proposals[0])?;
+    let single_quality = on_tune.of(&models.single_proposal())?;
     let teacher_is_better = teacher_quality.value() >= single_quality.value();
     let reference = if teacher_is_better { teacher_quality.clone() } else { single_quality };
     let first = stand.trial(latency_slice, &proposals[0], teacher_quality)?;
     let mut search = Search::start(first, reference, bootstrap, plan.budget)?;
     for proposal in &proposals[1..] {
         (means.say)(&format!("measuring: {}", proposal.name));
-        let quality = stand.quality(&tune, proposal)?;
+        let quality = on_tune.of(proposal)?;
         search.propose(stand.trial(latency_slice, proposal, quality)?)?;
     }
 
@@ -158,18 +158,14 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Findings> {
         (means.say)("refitting on training and tuning cuts");
         let both: Vec<Slice> = train.into_iter().chain(tune).collect();
         let refitted = Models::fit(&plan, means, &layout, &sample(&both), Some(&models), &[], &world)?;
-        let report = slices("report", &cuts.report)?;
-        Some((refitted, report))
+        let proposals = refitted.proposals(&plan);
+        let reference = if teacher_is_better { proposals[0].clone() } else { refitted.single_proposal() };
+        Some(OpenReport { slices: slices("report", &cuts.report)?, proposals, reference })
     } else {
         None
     };
     let reference_name = if teacher_is_better { "teacher".to_owned() } else { models.single().name.clone() };
-    Findings::gather(&stand, search, bootstrap, plan.budget, report, reference_name, &plan_proposals(&plan))
-}
-
-/// What [`Findings::gather`] needs to name the same steps for refitted models.
-fn plan_proposals<'a>(plan: &'a Plan<'a>) -> impl Fn(&Models) -> Vec<Proposal> + 'a {
-    |models| models.proposals(plan)
+    Findings::gather(&stand, search, bootstrap, plan.budget, report, reference_name)
 }
 
 fn slice(plan: &Plan<'_>, world: &World, cut: Timestamp, threads: usize) -> Result<Slice> {

@@ -15,7 +15,6 @@ use paceline_models::ensemble::ScoreTransform;
 use paceline_models::recommend::CandidateCounts;
 use paceline_serve::recommend::{ItemTable, Recommender, Request, RowLayout, Workspace};
 
-use super::Models;
 use super::evaluate::{self, Slice};
 use super::teacher::{Fitted, Training};
 use super::world::World;
@@ -25,6 +24,7 @@ use crate::measure;
 const MEASURE_MAX: Duration = Duration::from_secs(6);
 
 /// One step that the search may take.
+#[derive(Clone)]
 pub struct Proposal {
     /// Unique name.
     pub name: String,
@@ -38,6 +38,49 @@ pub struct Proposal {
     pub features_on_request: bool,
     /// Bytes of the model files.
     pub bytes: u64,
+}
+
+impl Proposal {
+    /// Whether both give the same answers: where features are computed changes the latency alone.
+    fn answers_like(&self, other: &Proposal) -> bool {
+        Arc::ptr_eq(&self.scorer, &other.scorer) && self.candidates == other.candidates
+    }
+}
+
+/// The report slice, opened: the refitted steps and what retention is relative to.
+pub struct OpenReport {
+    /// Its cuts.
+    pub slices: Vec<Slice>,
+    /// The steps with refitted models.
+    pub proposals: Vec<Proposal>,
+    /// The refitted reference.
+    pub reference: Proposal,
+}
+
+/// The quality of steps on some slices. Ranking the whole catalogue for every user is most of a run's work, so steps
+/// with the same answers are measured once.
+pub struct Qualities<'a> {
+    stand: &'a Stand<'a>,
+    slices: &'a [Slice],
+    measured: Vec<(Proposal, Measured)>,
+}
+
+impl<'a> Qualities<'a> {
+    /// Nothing is measured yet.
+    #[must_use]
+    pub fn new(stand: &'a Stand<'a>, slices: &'a [Slice]) -> Self {
+        Qualities { stand, slices, measured: Vec::new() }
+    }
+
+    /// The metric over all users of the slices.
+    pub fn of(&mut self, proposal: &Proposal) -> Result<Measured> {
+        if let Some((_, quality)) = self.measured.iter().find(|(known, _)| known.answers_like(proposal)) {
+            return Ok(quality.clone());
+        }
+        let quality = self.stand.quality(self.slices, proposal)?;
+        self.measured.push((proposal.clone(), quality.clone()));
+        Ok(quality)
+    }
 }
 
 /// What steps are measured with.
@@ -65,8 +108,7 @@ impl Stand<'_> {
         }
     }
 
-    /// The metric over all users of `slices`. Values do not depend on where features are computed.
-    pub fn quality(&self, slices: &[Slice], proposal: &Proposal) -> Result<Measured> {
+    fn quality(&self, slices: &[Slice], proposal: &Proposal) -> Result<Measured> {
         evaluate::measure(slices, &self.world.purchases, self.metric, self.threads, |slice| {
             self.recommender(slice, proposal)
         })
@@ -195,24 +237,23 @@ impl Findings {
         search: Search,
         bootstrap: Bootstrap,
         budget: Budget,
-        report: Option<(Models, Vec<Slice>)>,
+        report: Option<OpenReport>,
         reference: String,
-        proposals: &dyn Fn(&Models) -> Vec<Proposal>,
     ) -> Result<Findings> {
-        let opened = match &report {
-            Some((models, slices)) => {
-                let proposals = proposals(models);
-                let reference_proposal = if reference == "teacher" { &proposals[0] } else { &models.single_proposal() };
-                Some((stand.quality(slices, reference_proposal)?, proposals, slices))
+        let mut opened = match &report {
+            Some(report) => {
+                let mut qualities = Qualities::new(stand, &report.slices);
+                let reference = qualities.of(&report.reference)?;
+                Some((qualities, reference, &report.proposals))
             }
             None => None,
         };
         let as_written = search.ladder[0].trial.latency.p50;
-        let finding = |step: &Judged, rejected: Option<String>| -> Result<StepFinding> {
-            let on_report = match &opened {
-                Some((reference, proposals, slices)) if rejected.is_none() => {
+        let mut finding = |step: &Judged, rejected: Option<String>| -> Result<StepFinding> {
+            let on_report = match &mut opened {
+                Some((qualities, reference, proposals)) if rejected.is_none() => {
                     let proposal = proposals.iter().find(|proposal| proposal.name == step.trial.name);
-                    let quality = stand.quality(slices, proposal.expect("refitted models give the same steps"))?;
+                    let quality = qualities.of(proposal.expect("refitted models give the same steps"))?;
                     Some((bootstrap.interval(&quality)?, bootstrap.retention(&quality, reference)?))
                 }
                 _ => None,
