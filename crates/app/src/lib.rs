@@ -4,6 +4,7 @@
 //! - [`tables`]: a pipeline's sources as Arrow batches, with their `where` and derived columns.
 //! - [`init`]: a pipeline for a table that nobody has described yet.
 //! - [`report`]: what was measured, as JSON, as a page and on the screen.
+//! - [`stores`]: where a command keeps what outlives it.
 //! - [`verbs`]: one module per command; [`cli`] chooses among them; [`messages`] is how they speak.
 
 pub mod cli;
@@ -13,5 +14,6 @@ pub mod messages;
 pub mod pipeline;
 pub mod report;
 pub mod run;
+pub mod stores;
 pub mod tables;
 pub mod verbs;
