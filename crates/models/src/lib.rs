@@ -4,6 +4,7 @@
 //! - [`ensemble`]: several scorers combined by weights.
 //! - [`factors`]: users and items as vectors; folding in a user from her interactions.
 //! - [`forest`]: sums of decision trees.
+//! - [`linear`]: weighted sums of standardised inputs.
 //! - [`network`]: small dense networks.
 //! - [`recommend`]: the recommender's two stages, candidates and rank.
 
@@ -12,6 +13,7 @@ pub mod ensemble;
 mod error;
 pub mod factors;
 pub mod forest;
+pub mod linear;
 pub mod network;
 pub mod recommend;
 mod tensors;
@@ -19,4 +21,5 @@ mod tensors;
 pub use ensemble::Ensemble;
 pub use error::ModelError;
 pub use factors::Factors;
+pub use linear::Linear;
 pub use network::Network;

@@ -72,7 +72,7 @@ impl Standardization {
         }
     }
 
-    fn check(&self) -> Result<(), ModelError> {
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
         if self.means.is_empty() || self.means.len() != self.scales.len() {
             let found = format!("{} means and {} scales", self.means.len(), self.scales.len());
             return inconsistent("standardization", found, "one of each per column, at least one column");
