@@ -21,9 +21,7 @@ impl Terminal {
     #[must_use]
     pub fn detect(json: bool) -> Self {
         let is_watched = io::stderr().is_terminal();
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Terminal { json, is_watched, has_color: is_watched && !refused }
+        Terminal { json, is_watched, has_color: is_watched && !colors_refused() }
     }
 
     /// Whether results are asked for as JSON.
@@ -51,6 +49,17 @@ impl Terminal {
     /// When it cannot be serialized or stdout takes no text.
     pub fn result_json(&self, value: &impl Serialize) -> anyhow::Result<()> {
         self.result(&serde_json::to_string_pretty(value)?)
+    }
+
+    /// How wide a result may be in columns, and whether it may have colors: as stdout's terminal is, 100 without colors
+    /// when it is none. `COLUMNS` says otherwise.
+    #[must_use]
+    pub fn result_look(&self) -> (usize, bool) {
+        let is_terminal = io::stdout().is_terminal();
+        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let seen = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+        let width = told.or_else(|| seen().filter(|_| is_terminal)).unwrap_or(100);
+        (width, is_terminal && !colors_refused())
     }
 
     /// Writes a message.
@@ -101,6 +110,11 @@ impl Terminal {
         }
         bar.with_message(what.to_owned()).with_finish(indicatif::ProgressFinish::AndClear)
     }
+}
+
+fn colors_refused() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 fn style(template: &str) -> ProgressStyle {

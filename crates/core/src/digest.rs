@@ -26,6 +26,18 @@ impl Digest {
         Digest(*hasher.finalize().as_bytes())
     }
 
+    /// The digest of a content that comes in pieces; where it was cut does not matter.
+    ///
+    /// # Errors
+    /// The first piece that could not be had.
+    pub fn of_pieces<P: AsRef<[u8]>, E>(pieces: impl IntoIterator<Item = Result<P, E>>) -> Result<Self, E> {
+        let mut hasher = blake3::Hasher::new();
+        for piece in pieces {
+            hasher.update(piece?.as_ref());
+        }
+        Ok(Digest(*hasher.finalize().as_bytes()))
+    }
+
     /// The first 12 digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
@@ -76,6 +88,10 @@ mod tests {
         let parts = |list: &[&str]| Digest::of_parts(list.iter().map(|part| part.as_bytes()));
         assert_ne!(parts(&["ab", "c"]), parts(&["a", "bc"]));
         let digest = Digest::of(b"paceline");
+        for pieces in [vec!["paceline"], vec!["pace", "", "line"]] {
+            assert_eq!(Digest::of_pieces(pieces.into_iter().map(Ok::<_, ()>)), Ok(digest));
+        }
+        assert_eq!(Digest::of_pieces([Ok("a"), Err("gone")]), Err("gone"));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!("xyz".parse::<Digest>().is_err());
     }

@@ -2,8 +2,10 @@
 //!
 //! The result is LightGBM's text, the standard file of such a model; `paceline-models` reads and compiles it.
 
-use paceline_core::Rows;
-use paceline_lightgbm::{Booster, Dataset, DatasetSpec, LightGbmError, Parameters, TrainSpec, Validation};
+use std::sync::{Mutex, PoisonError};
+
+use paceline_core::{Rows, Scorer};
+use paceline_lightgbm::{Booster, Dataset, DatasetSpec, LightGbmError, Output, Parameters, TrainSpec, Validation};
 pub use paceline_lightgbm::{Library, Search as LibrarySearch};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -273,6 +275,41 @@ pub fn fit(
     };
     let text = Booster::train(&parameters, &train_data, &rounds)?.to_text()?;
     Ok(without_threads(&text))
+}
+
+/// A forest scored by LightGBM itself, a block of rows per call on one thread: what a pipeline does before it is
+/// optimised, to compare with. Threads wait for each other, since LightGBM's models are used by one at a time.
+#[derive(Debug)]
+pub struct LibraryForest {
+    booster: Mutex<Booster>,
+    column_count: usize,
+}
+
+impl LibraryForest {
+    /// Reads what [`fit`] gave.
+    ///
+    /// # Errors
+    /// [`LightGbmError::Refused`] when LightGBM cannot read it, [`LightGbmError::Argument`] for a model of several
+    /// outputs. Only for texts from [`fit`]: LightGBM trusts them.
+    pub fn from_text(library: &Library, text: &str) -> Result<Self, LightGbmError> {
+        let booster = Booster::from_text(library, text)?;
+        booster.single_row(Output::Normal)?;
+        let column_count = booster.column_count();
+        Ok(LibraryForest { booster: Mutex::new(booster), column_count })
+    }
+}
+
+impl Scorer for LibraryForest {
+    fn column_count(&self) -> usize {
+        self.column_count
+    }
+
+    fn score(&self, rows: Rows<'_>, out: &mut [f64]) {
+        assert_eq!(rows.columns(), self.column_count, "columns");
+        let booster = self.booster.lock().unwrap_or_else(PoisonError::into_inner);
+        let scores = booster.predict(rows.values(), Output::Normal);
+        out.copy_from_slice(&scores.expect("LightGBM refuses only rows of another width, which were refused above"));
+    }
 }
 
 fn bin(

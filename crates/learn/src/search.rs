@@ -1,9 +1,10 @@
 //! The budget search: which measured steps are kept, and which of them is served.
 //!
-//! The search walks from the pipeline as written to cheaper ones. A step is kept when it was measured faster than the
-//! last kept step and the lower end of its retention on the tuning slice holds the floor; everything else is rejected
-//! with its figures. The fastest kept step that also holds the latency bound is chosen. Pure: latencies come in as
-//! numbers, so a recorded trial table gives the same decision again.
+//! The search walks from the pipeline as written to cheaper ones, rung by rung. A rung is one idea, tried in one or
+//! more ways (candidates in several numbers, students of several kinds): of the ways that hold the quality floor on the
+//! tuning slice and were measured faster than the last kept step, the fastest is kept; everything else is rejected with
+//! its figures. The fastest kept step that holds the whole budget is chosen. Pure: latencies come in as numbers, so a
+//! recorded trial table gives the same decision again.
 
 use std::fmt;
 
@@ -52,6 +53,45 @@ pub struct Trial {
     pub bytes: u64,
 }
 
+/// One bound of a budget that a step breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Break {
+    /// The bound's key in `[optimize]`.
+    pub bound: Bound,
+    /// What is asked.
+    pub required: f64,
+    /// What was reached, in the bound's unit.
+    pub reached: f64,
+}
+
+/// A bound of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// [`Budget::keep`].
+    Keep,
+    /// [`Budget::p99_ms`].
+    #[serde(rename = "p99_ms")]
+    P99Ms,
+    /// [`Budget::bytes_max`].
+    BytesMax,
+    /// [`Budget::rps_min`].
+    RpsMin,
+}
+
+impl Bound {
+    /// The key in `[optimize]`.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Bound::Keep => "keep",
+            Bound::P99Ms => "p99_ms",
+            Bound::BytesMax => "bytes_max",
+            Bound::RpsMin => "rps_min",
+        }
+    }
+}
+
 /// Why a step was not kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -70,22 +110,49 @@ pub enum Rejection {
         /// The floor.
         keep: f64,
     },
+    /// It would do, but another way of the same rung is faster.
+    Outrun {
+        /// Median of the step in milliseconds.
+        p50_ms: f64,
+        /// The one that was kept.
+        by: String,
+        /// Its median in milliseconds.
+        by_p50_ms: f64,
+    },
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rejection::NotFaster { p50_ms, current_p50_ms } => {
-                write!(f, "not faster: p50 {p50_ms:.4} ms against {current_p50_ms:.4} ms")
+                write!(f, "not faster: p50 {} against {}", Time(*p50_ms), Time(*current_p50_ms))
             }
             Rejection::BelowFloor { retention: Estimate { value, low, high }, keep } => write!(
                 f,
-                "keeps {:.1} % [{:.1}, {:.1}] on the tuning slice; the lower end must be at least {:.1} %",
+                "keeps {:.2} % [{:.2}, {:.2}] on the tuning slice; the lower end must be at least {:.2} %",
                 100.0 * value,
-                100.0 * low,
+                // Downwards: just below the floor must not read as the floor.
+                (10_000.0 * low).floor() / 100.0,
                 100.0 * high,
                 100.0 * keep
             ),
+            Rejection::Outrun { p50_ms, by, by_p50_ms } => {
+                write!(f, "holds the floor, but {by} is faster: p50 {} against {}", Time(*by_p50_ms), Time(*p50_ms))
+            }
+        }
+    }
+}
+
+/// Milliseconds in the unit that reads best.
+struct Time(f64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms if ms >= 100.0 => write!(f, "{ms:.0} ms"),
+            ms if ms >= 1.0 => write!(f, "{ms:.2} ms"),
+            ms if ms >= 0.01 => write!(f, "{:.0} us", ms * 1e3),
+            ms => write!(f, "{:.2} us", ms * 1e3),
         }
     }
 }
@@ -100,22 +167,23 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Which parts of the budget this step breaks; empty when it holds all of it.
+    /// Which bounds of the budget this step breaks; empty when it holds all of it.
     #[must_use]
-    pub fn breaks(&self, budget: &Budget) -> Vec<String> {
+    pub fn breaks(&self, budget: &Budget) -> Vec<Break> {
+        let Trial { latency, bytes, .. } = &self.trial;
         let mut breaks = Vec::new();
         if self.retention.low < budget.keep {
-            breaks.push(format!("retention {:.4} at its lower end, floor {:.4}", self.retention.low, budget.keep));
+            breaks.push(Break { bound: Bound::Keep, required: budget.keep, reached: self.retention.low });
         }
-        if self.trial.latency.p99 > budget.p99_ms {
-            breaks.push(format!("p99 {:.3} ms, bound {:.3} ms", self.trial.latency.p99, budget.p99_ms));
+        if latency.p99 > budget.p99_ms {
+            breaks.push(Break { bound: Bound::P99Ms, required: budget.p99_ms, reached: latency.p99 });
         }
-        if let Some(most) = budget.bytes_max.filter(|&most| self.trial.bytes > most) {
-            breaks.push(format!("{} bytes, bound {most}", self.trial.bytes));
+        if let Some(most) = budget.bytes_max.filter(|most| bytes > most) {
+            breaks.push(Break { bound: Bound::BytesMax, required: most as f64, reached: *bytes as f64 });
         }
-        let rps = 1000.0 / self.trial.latency.mean;
+        let rps = 1000.0 / latency.mean;
         if let Some(least) = budget.rps_min.filter(|&least| rps < least) {
-            breaks.push(format!("{rps:.0} requests/s on one thread, bound {least:.0}"));
+            breaks.push(Break { bound: Bound::RpsMin, required: least, reached: rps });
         }
         breaks
     }
@@ -154,6 +222,11 @@ impl Search {
         Ok(Judged { trial, retention })
     }
 
+    /// Whether a quality on the tuning slice holds the floor, so that its latency is worth measuring well.
+    pub fn holds_floor(&self, tuning: &Measured) -> Result<bool, MetricError> {
+        Ok(self.bootstrap.retention(tuning, &self.reference)?.low >= self.budget.keep)
+    }
+
     /// The last kept step.
     ///
     /// # Panics
@@ -165,25 +238,41 @@ impl Search {
 
     /// Keeps or rejects a step that would replace the current one; true when it was kept.
     pub fn propose(&mut self, trial: Trial) -> Result<bool, MetricError> {
-        let judged = self.judge(trial)?;
-        let (p50_ms, current_p50_ms) = (judged.trial.latency.p50, self.current().trial.latency.p50);
-        let rejection = if judged.retention.low < self.budget.keep {
-            Some(Rejection::BelowFloor { retention: judged.retention, keep: self.budget.keep })
-        } else if p50_ms * FASTER_MIN > current_p50_ms {
-            Some(Rejection::NotFaster { p50_ms, current_p50_ms })
-        } else {
-            None
-        };
-        match rejection {
-            Some(rejection) => {
+        self.propose_any(vec![trial])
+    }
+
+    /// Keeps the fastest of several ways to replace the current step, of those that hold the floor and are faster than
+    /// it, and rejects the others; true when one was kept. A way that holds the whole budget goes before one that does
+    /// not, and of equally fast ones the first.
+    pub fn propose_any(&mut self, trials: Vec<Trial>) -> Result<bool, MetricError> {
+        let current_p50_ms = self.current().trial.latency.p50;
+        let mut able = Vec::new();
+        for trial in trials {
+            let judged = self.judge(trial)?;
+            let p50_ms = judged.trial.latency.p50;
+            if judged.retention.low < self.budget.keep {
+                let rejection = Rejection::BelowFloor { retention: judged.retention, keep: self.budget.keep };
                 self.rejected.push((judged, rejection));
-                Ok(false)
-            }
-            None => {
-                self.ladder.push(judged);
-                Ok(true)
+            } else if p50_ms * FASTER_MIN > current_p50_ms {
+                self.rejected.push((judged, Rejection::NotFaster { p50_ms, current_p50_ms }));
+            } else {
+                able.push(judged);
             }
         }
+        // A stable sort: equally good ways keep their order.
+        able.sort_by(|a, b| {
+            let broken = |judged: &Judged| !judged.breaks(&self.budget).is_empty();
+            broken(a).cmp(&broken(b)).then(a.trial.latency.p50.total_cmp(&b.trial.latency.p50))
+        });
+        let mut able = able.into_iter();
+        let Some(kept) = able.next() else { return Ok(false) };
+        let (by, by_p50_ms) = (kept.trial.name.clone(), kept.trial.latency.p50);
+        self.rejected.extend(able.map(|judged| {
+            let p50_ms = judged.trial.latency.p50;
+            (judged, Rejection::Outrun { p50_ms, by: by.clone(), by_p50_ms })
+        }));
+        self.ladder.push(kept);
+        Ok(true)
     }
 
     /// The fastest kept step that holds the whole budget, `None` when none does.
@@ -193,18 +282,114 @@ impl Search {
         holding.min_by(|a, b| a.trial.latency.p50.total_cmp(&b.trial.latency.p50))
     }
 
-    /// Steps that miss the budget in the fewest ways, fastest first, each with what it breaks: what to read when
-    /// nothing was chosen.
+    /// Steps that miss the budget in the fewest ways, the nearest to the floor first and then those with the least p99,
+    /// each with what it breaks: what to read when nothing was chosen.
     #[must_use]
-    pub fn nearest_misses(&self, most: usize) -> Vec<(&Judged, Vec<String>)> {
+    pub fn nearest_misses(&self, most: usize) -> Vec<(&Judged, Vec<Break>)> {
         let all = self.ladder.iter().chain(self.rejected.iter().map(|(judged, _)| judged));
         let mut misses: Vec<_> =
             all.map(|step| (step, step.breaks(&self.budget))).filter(|(_, b)| !b.is_empty()).collect();
         misses.sort_by(|(a, a_breaks), (b, b_breaks)| {
-            let by_floor = (b.retention.low.min(self.budget.keep)).total_cmp(&a.retention.low.min(self.budget.keep));
-            a_breaks.len().cmp(&b_breaks.len()).then(by_floor)
+            let floor = |judged: &Judged| judged.retention.low.min(self.budget.keep);
+            let by_p99 = a.trial.latency.p99.total_cmp(&b.trial.latency.p99);
+            a_breaks.len().cmp(&b_breaks.len()).then(floor(b).total_cmp(&floor(a))).then(by_p99)
         });
         misses.truncate(most);
         misses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use paceline_core::metrics::{RankingKind, Units};
+
+    use super::*;
+
+    /// Every user has the same value, so retention is `value` over 0.5 without any spread.
+    fn quality(value: f64) -> Measured {
+        let metric = RankingKind::Ndcg.at(NonZeroUsize::new(10).expect("above 0"));
+        Measured::ranking(metric, &[value; 40], &Units::each(40)).expect("40 users")
+    }
+
+    fn trial(name: &str, p50: f64, kept: f64) -> Trial {
+        Trial {
+            name: name.to_owned(),
+            what: String::new(),
+            latency: Latency { p50, p99: 2.0 * p50, mean: p50 },
+            tuning: quality(0.5 * kept),
+            bytes: 1_000,
+        }
+    }
+
+    const BUDGET: Budget = Budget { keep: 0.97, p99_ms: 10.0, bytes_max: None, rps_min: None };
+
+    fn search(budget: Budget) -> Search {
+        let bootstrap = Bootstrap { replicates: 100, seed: 1 };
+        Search::start(trial("as written", 100.0, 1.0), quality(0.5), bootstrap, budget).expect("measured")
+    }
+
+    fn names(search: &Search) -> (Vec<&str>, Vec<(&str, String)>) {
+        let kept = search.ladder.iter().map(|step| step.trial.name.as_str()).collect();
+        (kept, search.rejected.iter().map(|(step, why)| (step.trial.name.as_str(), why.to_string())).collect())
+    }
+
+    #[test]
+    fn of_a_rung_the_fastest_that_holds_the_floor_is_kept() {
+        let mut search = search(BUDGET);
+        let rung = vec![
+            trial("slower than now", 99.0, 1.0),
+            trial("middle", 8.0, 1.0),
+            trial("fast", 2.0, 0.98),
+            trial("fastest but poor", 0.5, 0.96997),
+        ];
+        assert!(search.propose_any(rung).expect("measured"));
+        let (kept, rejected) = names(&search);
+        assert_eq!(kept, ["as written", "fast"]);
+        let expected = [
+            ("slower than now", "not faster: p50 99.00 ms against 100 ms"),
+            (
+                "fastest but poor",
+                "keeps 97.00 % [96.99, 97.00] on the tuning slice; the lower end must be at least 97.00 %",
+            ),
+            ("middle", "holds the floor, but fast is faster: p50 2.00 ms against 8.00 ms"),
+        ];
+        assert_eq!(rejected, expected.map(|(name, why)| (name, why.to_owned())));
+        assert_eq!(search.chosen().map(|step| step.trial.name.as_str()), Some("fast"));
+    }
+
+    #[test]
+    fn what_is_not_faster_or_nothing_changes_nothing() {
+        let mut search = search(BUDGET);
+        assert!(!search.propose(trial("as fast", 98.0, 1.0)).expect("measured"), "within the noise");
+        assert!(!search.propose_any(Vec::new()).expect("nothing"));
+        assert_eq!(search.current().trial.name, "as written");
+    }
+
+    #[test]
+    fn a_way_that_holds_the_whole_budget_goes_first() {
+        let mut search = search(Budget { bytes_max: Some(5_000), ..BUDGET });
+        let large = Trial { bytes: 9_000, ..trial("large", 1.0, 1.0) };
+        search.propose_any(vec![large, trial("small", 3.0, 1.0)]).expect("measured");
+        assert_eq!(names(&search).0, ["as written", "small"]);
+    }
+
+    #[test]
+    fn nothing_chosen_names_the_nearest_with_figures() {
+        let mut search = search(Budget { p99_ms: 0.1, rps_min: Some(2_000.0), ..BUDGET });
+        search.propose_any(vec![trial("poor", 0.01, 0.875), trial("good", 1.0, 0.99)]).expect("measured");
+        assert!(search.chosen().is_none());
+        let misses = search.nearest_misses(2);
+        let found: Vec<_> = misses.iter().map(|(step, breaks)| (step.trial.name.as_str(), breaks.clone())).collect();
+        let missed = |bound, required, reached| Break { bound, required, reached };
+        assert_eq!(
+            found,
+            [
+                ("poor", vec![missed(Bound::Keep, 0.97, 0.875)]),
+                ("good", vec![missed(Bound::P99Ms, 0.1, 2.0), missed(Bound::RpsMin, 2_000.0, 1_000.0)]),
+            ]
+        );
+        assert_eq!(Bound::P99Ms.key(), "p99_ms");
     }
 }

@@ -2,6 +2,8 @@
 
 mod format;
 pub mod html;
+pub mod openings;
+pub mod place;
 pub mod reference;
 mod svg;
 pub mod terminal;

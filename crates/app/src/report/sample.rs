@@ -70,6 +70,11 @@ fn slice(name: &str, role: SliceRole, units: u64, reference: f64, retention: f64
     SliceResult { name: name.into(), role, units, reference, steps }
 }
 
+fn row(metric: &str, teacher: f64, chosen: f64) -> MetricRow {
+    let figure = |value: f64| Figure { value, ci: interval(0.94 * value, 1.06 * value) };
+    MetricRow { metric: metric.into(), teacher: figure(teacher), chosen: Some(figure(chosen)) }
+}
+
 /// Held, everything filled in.
 pub(super) fn held() -> Report {
     Report {
@@ -102,6 +107,7 @@ pub(super) fn held() -> Report {
         budget: Budget { keep: 0.97, p99_ms: 35.0, memory_mb_max: None, rps_min: None, bytes_max: Some(64 << 20) },
         held: true,
         nearest_misses: Vec::new(),
+        judged_on: SliceRole::Report,
         teacher: Teacher {
             metric: "ndcg@10".into(),
             value: 0.1312,
@@ -223,6 +229,11 @@ pub(super) fn held() -> Report {
         seed: 1,
         report_slice_opened: 1,
         http_latency_ms: Some(latency(0.58, 1.31)),
+        metrics: vec![
+            row("recall@10", 0.0912, 0.0905),
+            row("mrr@10", 0.2511, 0.2490),
+            row("coverage@10", 0.331, 0.352),
+        ],
         slices: vec![
             slice("2011-07", SliceRole::Tune, 811, 0.1187, 0.994),
             slice("2011-08", SliceRole::Tune, 824, 0.1203, 0.989),
@@ -252,6 +263,18 @@ pub(super) fn not_held() -> Report {
     report.precomputed.clear();
     report.http_latency_ms = None;
     report.baseline = None;
+    for row in &mut report.metrics {
+        row.chosen = None;
+    }
     report.slices.clear();
+    report
+}
+
+/// Held on the tuning slice, the report slice closed.
+pub(super) fn closed() -> Report {
+    let mut report = held();
+    report.judged_on = SliceRole::Tune;
+    report.report_slice_opened = 0;
+    report.slices.truncate(3);
     report
 }

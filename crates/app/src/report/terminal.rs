@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::format::{age, bytes, latency, metric, percent, significant, times};
-use super::types::{Interval, Latency, Report};
+use super::types::{Interval, Latency, Report, SliceRole};
 
 /// Rejected candidates beyond this many are counted, not listed.
 const REJECTED_LINES: usize = 6;
@@ -106,7 +106,18 @@ pub(super) fn verdict(report: &Report) -> Vec<String> {
         percent(step.retention_ci.low),
     );
     if report.held {
-        vec![format!("Held: {figures}"), format!("Asked: {asked}.")]
+        let mut sentences = vec![format!("Held: {figures}"), format!("Asked: {asked}.")];
+        sentences.push(match (report.judged_on, report.report_slice_opened) {
+            (SliceRole::Tune | SliceRole::Fit, _) => {
+                "The report slice is closed: these are figures of the tuning slice, which flatter the choice."
+                    .to_owned()
+            }
+            (SliceRole::Report, 1) => "The report slice was opened for the first time.".to_owned(),
+            (SliceRole::Report, times) => {
+                format!("The report slice was opened {times} times by now; each look makes it a little less untouched.")
+            }
+        });
+        sentences
     } else {
         let mut sentences = vec![format!("Not held ({asked}), not published: {figures}")];
         sentences.extend(misses(report));

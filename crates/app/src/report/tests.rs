@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::sample::{held, interval, not_held};
+use super::sample::{closed, held, interval, not_held};
 use super::*;
 
 fn check_broken(what: &str, change: impl FnOnce(&mut Report), expected: &str) {
@@ -42,6 +42,9 @@ fn a_contradiction_is_named() {
     check_broken("p50 above p99", |report| report.ladder[0].latency_ms.p50 = 600.0, "0 < p50 <= p99");
     check_broken("share", |report| report.features.share_of_compute_moved_to_batch = 1.01, "not between 0 and 1");
     check_broken("placements", |report| report.features.batch = 30, "is not total 38");
+    check_broken("no look", |report| report.report_slice_opened = 0, "report_slice_opened is 0");
+    check_broken("judged where fitted", |report| report.judged_on = SliceRole::Fit, "judged_on is fit");
+    check_broken("a metric", |report| report.metrics[0].teacher.value = 2.0, "teacher's recall@10");
     check_broken("no reason", |report| report.rejected[0].reason = " ".into(), "no reason");
     check_broken("interval alone", |report| report.rejected[0].metric = None, "an interval but no value");
     check_broken("slice", |report| report.slices[0].steps[0].metric = 9.0, "slice \"2011-07\"");
@@ -178,6 +181,7 @@ fn the_page_says_what_was_chosen_and_what_was_not() {
         "7 days",
         "opened once",
         "paceline run examples/retail/pipeline.toml",
+        "coverage@10",
         "popularity of the last 7 days alone reaches 0.0677, 51.6\u{a0}%",
     ] {
         assert!(page.contains(text), "{text:?} is missing");
@@ -248,6 +252,20 @@ fn the_ladder_fits_the_screen_and_needs_no_color() {
 }
 
 #[test]
+fn a_closed_report_slice_is_never_passed_off_as_opened() {
+    let report = closed();
+    report.validate().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!((&json["judged_on"], &json["report_slice_opened"]), (&"tune".into(), &0.into()));
+    let page = html::render(&report);
+    assert!(page.contains("The report slice is closed.") && page.contains("was never opened by runs"));
+    assert!(terminal::ladder(&report, 100, false).contains("The report slice is closed"));
+    assert!(!html::render(&held()).contains("The report slice is closed"));
+    let old = held().to_json().replace("\"judged_on\": \"report\",", "");
+    assert_eq!(Report::from_json(&old).unwrap().judged_on, SliceRole::Report, "reports before the field");
+}
+
+#[test]
 fn names_cannot_move_the_cursor() {
     let mut report = held();
     report.ladder[0].step = "as\x1b[2Jwritten\tso".into();
@@ -277,7 +295,7 @@ fn report_samples() {
         Some(directory) => std::path::PathBuf::from(directory),
         None => tempfile::tempdir().unwrap().path().to_owned(),
     };
-    for (name, report) in [("held", held()), ("not_held", not_held())] {
+    for (name, report) in [("held", held()), ("not_held", not_held()), ("closed", closed())] {
         report.write(&directory.join(name)).unwrap();
     }
 }

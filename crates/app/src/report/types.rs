@@ -36,6 +36,11 @@ pub struct Report {
     /// When not held: what came closest, nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nearest_misses: Vec<Miss>,
+    /// Which part of the data the quality figures of `teacher`, `reference`, `baseline`, `ladder`, `metrics` and
+    /// `precomputed` come from: `report`; or `tune` when the report slice stayed closed (`--no-report`), in which case
+    /// they flatter what was chosen on the same data.
+    #[serde(default = "report_slice")]
+    pub judged_on: SliceRole,
     /// The model that sets the quality, on the report slice.
     pub teacher: Teacher,
     /// What retention is measured against: the better of the teacher and the best single model on tuning data.
@@ -59,17 +64,25 @@ pub struct Report {
     pub versions: BTreeMap<String, String>,
     /// Decides every random draw.
     pub seed: u64,
-    /// How often the report slice has been opened for this pipeline and data, this time included.
+    /// How often this report slice (the same sources and split, whatever the model) has been opened by runs into this
+    /// folder, this time included; 0 when it never was.
     pub report_slice_opened: u32,
     /// Latency of the chosen step over HTTP on this machine, from the client's side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_latency_ms: Option<Latency>,
+    /// Other metrics beside the pipeline's own, of the teacher and of the chosen step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricRow>,
     /// Quality on single slices: the tuning cuts, and each report slice where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<SliceResult>,
     /// Commands that reproduce the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<String>,
+}
+
+fn report_slice() -> SliceRole {
+    SliceRole::Report
 }
 
 /// A 95 % interval, written as `[low, high]`.
@@ -252,6 +265,33 @@ pub struct Baseline {
     pub ci: Interval,
     /// Its retention: metric divided by the reference's, turned round for losses.
     pub retention: f64,
+}
+
+/// One metric of the teacher and of the chosen step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricRow {
+    /// Name of the metric, such as `recall@10`. `coverage@10` is the share of the available items that are in any list.
+    pub metric: String,
+    /// Of the teacher.
+    pub teacher: Figure,
+    /// Of the chosen step; `null` when none was chosen.
+    #[serde(default)]
+    pub chosen: Option<Figure>,
+}
+
+/// A value with its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Figure {
+    /// The value.
+    pub value: f64,
+    /// Its interval.
+    pub ci: Interval,
+}
+
+impl From<Estimate> for Figure {
+    fn from(estimate: Estimate) -> Self {
+        Figure { value: estimate.value, ci: estimate.into() }
+    }
 }
 
 /// Wall time of one request in milliseconds.

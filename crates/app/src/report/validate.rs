@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::types::{Interval, Latency, REPORT_SCHEMA, Report};
+use super::types::{Interval, Latency, REPORT_SCHEMA, Report, SliceRole};
 
 /// Why a report cannot be used.
 #[derive(Debug, Error)]
@@ -41,7 +41,8 @@ impl Report {
     /// 2. `chosen` names a step of the ladder; `held` implies a chosen step whose figures hold the budget, and not held
     ///    with candidates tried names the nearest misses.
     /// 3. Every number is finite; every interval contains its value and is ordered; `0 < p50 <= p99`.
-    /// 4. Shares lie in 0 to 1, retention is not negative, the features' placements add up.
+    /// 4. Figures of the report slice need an opened one.
+    /// 5. Shares lie in 0 to 1, retention is not negative, the features' placements add up.
     ///
     /// # Errors
     /// [`ReportError::Invalid`].
@@ -120,6 +121,16 @@ impl Report {
             check.optional_within(&at, "metric", rejected.metric, rejected.ci);
             check.optional_within(&at, "retention", rejected.retention, rejected.retention_ci);
         }
+        for row in &self.metrics {
+            check.within(&format!("teacher's {}", row.metric), "value", row.teacher.value, row.teacher.ci);
+            if let Some(chosen) = &row.chosen {
+                check.within(&format!("chosen's {}", row.metric), "value", chosen.value, chosen.ci);
+            }
+        }
+        check.that(self.judged_on != SliceRole::Fit, || "judged_on is fit; nothing is judged where it learned".into());
+        check.that(self.judged_on != SliceRole::Report || self.report_slice_opened > 0, || {
+            "judged_on is report but report_slice_opened is 0".into()
+        });
         let features = &self.features;
         let share = features.share_of_compute_moved_to_batch;
         check.number("features", "share_of_compute_moved_to_batch", share, 0.0, 1.0);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
-use paceline_core::Timestamp;
+use paceline_core::{Digest, Timestamp};
 use paceline_features::SourceTable;
 use paceline_features::expression::{Program, Type, filter, with_column};
 use paceline_store::{SourceReader, SourceSpec, to_timestamps};
@@ -119,11 +119,29 @@ impl Iterator for SourceRows<'_> {
 /// # Errors
 /// When it cannot be read, or `where` keeps no row.
 pub fn load(source: &Source, folder: &Path) -> anyhow::Result<SourceTable> {
+    load_described(source, folder).map(|(table, _)| table)
+}
+
+/// What was read for a source in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Digest of the files' content.
+    pub digest: Digest,
+    /// Rows of the files, before `where`.
+    pub rows_read: usize,
+}
+
+/// A whole source in memory, and what it was read from.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_described(source: &Source, folder: &Path) -> anyhow::Result<(SourceTable, Reading)> {
     let mut rows_read = 0;
     let mut batches = Vec::new();
     let mut event_time = source.event_time.as_ref().map(|_| Vec::new());
     let mut available_time = source.available_time.as_ref().map(|_| Vec::new());
-    for batch in SourceRows::open(source, folder)? {
+    let mut source_rows = SourceRows::open(source, folder)?;
+    for batch in source_rows.by_ref() {
         let batch = batch?;
         rows_read += batch.rows_read;
         extend(&mut event_time, batch.event_time);
@@ -135,14 +153,16 @@ pub fn load(source: &Source, folder: &Path) -> anyhow::Result<SourceTable> {
         return Err(anyhow!("[sources.{}] `where` keeps none of its {rows_read} rows", source.name));
     };
     let rows = concat_batches(&schema, &batches).with_context(|| format!("[sources.{}]", source.name))?;
-    Ok(SourceTable {
+    let digest = source_rows.reader.digest().with_context(|| format!("[sources.{}]", source.name))?;
+    let table = SourceTable {
         name: source.name.clone(),
         rows,
         event_time,
         available_time,
         available_time_column: source.available_time.clone(),
         event_id: source.event_id.clone(),
-    })
+    };
+    Ok((table, Reading { digest, rows_read }))
 }
 
 /// Names and types of the columns that can be read. A column without any value has no type of its own and reads as
@@ -195,7 +215,8 @@ mod tests {
     #[test]
     fn rows_are_filtered_derived_and_timed() {
         let (source, folder) = source(TIMED);
-        let table = load(&source, folder.path()).unwrap();
+        let (table, reading) = load_described(&source, folder.path()).unwrap();
+        assert_eq!(reading, Reading { digest: Digest::of(ROWS.as_bytes()), rows_read: 4 });
         let times = |seconds: &[i64]| Some(seconds.iter().map(|s| Timestamp::from_seconds(*s)).collect::<Vec<_>>());
         assert_eq!(table.event_time, times(&[1000, 3000, 2000]));
         assert_eq!(table.available_time, times(&[1500, 2000, 2500]));

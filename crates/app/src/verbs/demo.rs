@@ -19,7 +19,7 @@ pub struct Arguments {
     /// Folder with `transactions.parquet` in the layout of Online Retail II, instead of the synthetic shop.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Folder for the pipeline file, the generated data and `findings.json`; it is made when missing.
+    /// Folder for the pipeline file, the generated data and `report.html`; it is made when missing.
     #[arg(long, default_value = "out/demo")]
     out: PathBuf,
     /// Decides the synthetic shop.
@@ -49,7 +49,12 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
     let path = format!("path = {}", toml::Value::from(table.display().to_string()));
     std::fs::write(&pipeline, PIPELINE.replace("path = \"transactions.parquet\"", &path))
         .with_context(|| format!("cannot write {}", pipeline.display()))?;
-    run::run(&run::Arguments::new(pipeline, out.clone()), terminal)
+    let data = arguments.data.as_ref().map_or_else(String::new, |data| format!(" --data {}", run::quoted(data)));
+    let seed = if arguments.data.is_some() { String::new() } else { format!(" --seed {}", arguments.seed) };
+    let commands = [format!("paceline demo{data} --out {}{seed}", run::quoted(out))];
+    let report = run::produce(&run::Arguments::new(pipeline, out.clone()), &commands, terminal)?;
+    run::show(&report, out, terminal)?;
+    Ok(run::outcome(&report))
 }
 
 fn given(folder: &Path) -> anyhow::Result<PathBuf> {

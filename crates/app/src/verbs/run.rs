@@ -1,6 +1,6 @@
 //! `paceline run`: from the sources to a measured ladder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -9,37 +9,61 @@ use paceline_learn::forest::LibrarySearch;
 use super::Outcome;
 use crate::messages::Terminal;
 use crate::pipeline::{self, Weight};
-use crate::run::recommend::{self, Findings, Means, StepFinding};
+use crate::report::{Report, terminal as screen};
+use crate::run::recommend::{self, Means};
+use crate::run::trials::Trials;
 
 /// Train the teacher, search for the cheapest pipeline that holds the budget, and report what was measured.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The pipeline file.
     pipeline: PathBuf,
-    /// Folder for `findings.json`; it is made when missing.
+    /// Folder for `report.json`, `report.html` and `trials.json`; it is made when missing.
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Keep the report slice closed: for development.
+    /// Keep the report slice closed, for development: all figures are of the tuning slice.
     #[arg(long)]
     no_report: bool,
     /// Threads for training and evaluation; results do not depend on them. By default all cores.
     #[arg(long)]
     threads: Option<usize>,
+    /// Take latencies from a `trials.json` of an earlier run of this pipeline instead of measuring them: the same choice
+    /// again.
+    #[arg(long, value_name = "FILE")]
+    replay_trials: Option<PathBuf>,
 }
 
 impl Arguments {
     /// A run with the report, on all cores.
     #[must_use]
     pub fn new(pipeline: PathBuf, out: PathBuf) -> Self {
-        Arguments { pipeline, out, no_report: false, threads: None }
+        Arguments { pipeline, out, no_report: false, threads: None, replay_trials: None }
+    }
+
+    /// The command that repeats the run, and the one that repeats its choice.
+    fn commands(&self) -> Vec<String> {
+        let closed = if self.no_report { " --no-report" } else { "" };
+        let (pipeline, out) = (quoted(&self.pipeline), quoted(&self.out));
+        let trials = quoted(&self.out.join(crate::run::trials::FILE_NAME));
+        vec![
+            format!("paceline run {pipeline} --out {out}{closed}"),
+            format!("paceline run {pipeline} --out {out}{closed} --replay-trials {trials}"),
+        ]
     }
 }
 
-/// Runs the pipeline. A budget that nothing holds is [`Outcome::Negative`]; the findings are written then too.
+/// Runs the pipeline. A budget that nothing holds is [`Outcome::Negative`]; the report is written then too.
 ///
 /// # Errors
 /// When the pipeline has mistakes, LightGBM is missing, or a source cannot be read.
 pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome> {
+    let report = produce(arguments, &arguments.commands(), terminal)?;
+    show(&report, &arguments.out, terminal)?;
+    Ok(outcome(&report))
+}
+
+/// Runs the pipeline and writes what it found into the folder.
+pub(super) fn produce(arguments: &Arguments, commands: &[String], terminal: &Terminal) -> anyhow::Result<Report> {
     let (pipeline, warnings) = pipeline::open(&arguments.pipeline)?;
     terminal.mistakes(&warnings, Weight::Warning);
     let library = library().open().context("run trains with LightGBM")?;
@@ -47,17 +71,47 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
         Some(threads) => threads.max(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
+    let trials = match &arguments.replay_trials {
+        Some(path) => Trials::replaying(path, pipeline.digest())?,
+        None => Trials::measuring(pipeline.digest()),
+    };
     let say = |text: &str| terminal.say(text);
-    let means = Means { library: &library, threads, say: &say, open_report: !arguments.no_report };
-    let findings = recommend::run(&pipeline, &means)?;
-    write(&findings, &arguments.out)?;
+    let means = Means {
+        library: &library,
+        threads,
+        say: &say,
+        trials: &trials,
+        open_report: !arguments.no_report,
+        out: &arguments.out,
+        commands,
+    };
+    let report = recommend::run(&pipeline, &means)?;
+    trials.write(&arguments.out)?;
+    report.write(&arguments.out)?;
+    Ok(report)
+}
+
+/// Ends with the ladder on the screen, or with the whole report as JSON.
+pub(super) fn show(report: &Report, out: &Path, terminal: &Terminal) -> anyhow::Result<()> {
     if terminal.wants_json() {
-        terminal.result_json(&findings)?;
-    } else {
-        terminal.result(&table(&findings))?;
+        return terminal.result_json(report);
     }
-    let held = findings.chosen.is_some() && findings.held_on_report != Some(false);
-    Ok(if held { Outcome::Success } else { Outcome::Negative })
+    let (width, has_color) = terminal.result_look();
+    terminal.result(&screen::ladder(report, width, has_color))?;
+    terminal.say(&format!("the whole report: {}", out.join("report.html").display()));
+    Ok(())
+}
+
+/// Whether the budget was held.
+pub(super) fn outcome(report: &Report) -> Outcome {
+    if report.held { Outcome::Success } else { Outcome::Negative }
+}
+
+/// As a shell reads it.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Where LightGBM may be on this machine.
@@ -78,50 +132,22 @@ fn library() -> LibrarySearch {
     }
 }
 
-/// Writes `findings.json` under a temporary name first, so that a reader never sees half of it.
-fn write(findings: &Findings, folder: &PathBuf) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let (partial, whole) = (folder.join("findings.json.partial"), folder.join("findings.json"));
-    let text = serde_json::to_string_pretty(findings)?;
-    std::fs::write(&partial, text).with_context(|| format!("cannot write {}", partial.display()))?;
-    std::fs::rename(&partial, &whole).with_context(|| format!("cannot write {}", whole.display()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The ladder, what was rejected, and the verdict.
-fn table(findings: &Findings) -> String {
-    let mut lines = vec![format!(
-        "{:<34} {:>10} {:>10} {:>9}  {:<24} {:<24}",
-        "step", "p50 ms", "p99 ms", "faster", "tuning: kept [95 %]", "report: kept [95 %]"
-    )];
-    let percent = |e: &paceline_core::metrics::Estimate| format!("{:.3} [{:.3}, {:.3}]", e.value, e.low, e.high);
-    let line = |step: &StepFinding| {
-        format!(
-            "{:<34} {:>10.4} {:>10.4} {:>8.1}x  {:<24} {:<24}",
-            step.step,
-            step.latency_ms.p50,
-            step.latency_ms.p99,
-            step.times_faster,
-            percent(&step.tuning_retention),
-            step.report_retention.as_ref().map_or_else(|| "closed".to_owned(), percent),
-        )
-    };
-    lines.extend(findings.ladder.iter().map(line));
-    if !findings.rejected.is_empty() {
-        lines.push("tried and rejected:".to_owned());
-        lines.extend(
-            findings
-                .rejected
-                .iter()
-                .map(|step| format!("  {}: {}", step.step, step.rejected.as_deref().unwrap_or_default())),
+    #[test]
+    fn commands_can_be_pasted() {
+        for (path, expected) in [("out/demo", "out/demo"), ("my data/a'b", r"'my data/a'\''b'"), ("", "''")] {
+            assert_eq!(quoted(Path::new(path)), expected);
+        }
+        let arguments = Arguments { no_report: true, ..Arguments::new("p.toml".into(), "out".into()) };
+        assert_eq!(
+            arguments.commands(),
+            [
+                "paceline run p.toml --out out --no-report",
+                "paceline run p.toml --out out --no-report --replay-trials out/trials.json"
+            ]
         );
     }
-    lines.push(match (&findings.chosen, findings.held_on_report) {
-        (Some(chosen), Some(false)) => {
-            format!("chosen on tuning data: {chosen}; it misses the floor on the report slice")
-        }
-        (Some(chosen), Some(true)) => format!("chosen: {chosen}; it holds the floor on the report slice too"),
-        (Some(chosen), None) => format!("chosen: {chosen}; the report slice stayed closed"),
-        (None, _) => format!("nothing holds the budget; nearest: {}", findings.nearest_misses.join(" | ")),
-    });
-    lines.join("\n")
 }

@@ -3,3 +3,4 @@
 
 mod arrows;
 mod command_line;
+mod recommender;

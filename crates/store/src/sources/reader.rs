@@ -5,6 +5,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use paceline_core::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{first_difference, nan_to_null, no_such_column, readable_schema};
@@ -16,6 +17,8 @@ use super::{SourceError, location::Located};
 
 /// Rows of a batch at most: large enough for columnar work, small enough for a cache and for streaming.
 pub(super) const BATCH_ROWS: usize = 32_768;
+/// A digest reads so much at a time.
+const DIGEST_BYTES: u64 = 8 << 20;
 
 /// A table format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -150,6 +153,29 @@ impl SourceReader {
     #[must_use]
     pub fn nan_counts(&self) -> &BTreeMap<String, u64> {
         &self.nan_counts
+    }
+
+    /// Digest of the content: that of the file, or of the digests of several files in reading order. Names and places
+    /// are no part of it. Reads every byte once more.
+    ///
+    /// # Errors
+    /// [`SourceError::Storage`] when a file cannot be read.
+    pub fn digest(&self) -> Result<Digest, SourceError> {
+        let of_file = |file: &SourceFile| {
+            let starts = (0..file.bytes).step_by(DIGEST_BYTES as usize);
+            let piece = |start: u64| {
+                let range = start..(start + DIGEST_BYTES).min(file.bytes);
+                Ok::<_, SourceError>(self.objects.read(&file.object, &[range])?.concat())
+            };
+            Digest::of_pieces(starts.map(piece))
+        };
+        match self.files.as_slice() {
+            [file] => of_file(file),
+            files => {
+                let digests = files.iter().map(|file| Ok(of_file(file)?.to_string())).collect::<Result<Vec<_>, _>>()?;
+                Ok(Digest::of_parts(digests.iter().map(String::as_bytes)))
+            }
+        }
     }
 
     fn step(&mut self) -> Result<Option<RecordBatch>, SourceError> {

@@ -26,6 +26,7 @@ pub fn render(report: &Report) -> String {
     sections::ladder(&mut page, report);
     sections::latency_against_quality(&mut page, report);
     sections::precomputed(&mut page, report);
+    sections::metrics(&mut page, report);
     sections::rejected(&mut page, report);
     sections::features(&mut page, report);
     sections::judged(&mut page, report);

@@ -7,7 +7,7 @@ use super::parts::{
 };
 use crate::report::format::{age, bytes, escape, latency, metric, metric_range, percent, thousands, times};
 use crate::report::svg::{Canvas, latency_against_quality as draw};
-use crate::report::types::{Report, SliceRole, SplitBy, SplitPart};
+use crate::report::types::{Figure, Report, SliceRole, SplitBy, SplitPart};
 
 /// What was chosen, how much faster, how much quality it keeps, and whether that holds.
 pub(super) fn headline(page: &mut String, report: &Report) {
@@ -46,10 +46,16 @@ pub(super) fn headline(page: &mut String, report: &Report) {
             "<h1>Nothing cheaper holds the budget</h1>\n<p class=\"lead\">{asked} No live step does both, so none was chosen and nothing was published.</p>\n"
         );
     }
+    if report.judged_on == SliceRole::Tune {
+        page.push_str(CLOSED);
+    }
     nearest_misses(page, report);
     cards(page, report);
     page.push_str("</header>\n");
 }
+
+/// Stands above every figure of a run that kept the report slice closed.
+const CLOSED: &str = "<p class=\"closed\"><strong>The report slice is closed.</strong> All figures on this page are of the tuning slice, on which the choice was made, so they flatter it. Run without <code>--no-report</code> before believing them.</p>\n";
 
 fn nearest_misses(page: &mut String, report: &Report) {
     if report.nearest_misses.is_empty() {
@@ -156,6 +162,39 @@ pub(super) fn latency_against_quality(page: &mut String, report: &Report) {
     page.push_str("</figcaption>\n</figure>\n</section>\n");
 }
 
+/// The other metrics, teacher beside chosen.
+pub(super) fn metrics(page: &mut String, report: &Report) {
+    if report.metrics.is_empty() {
+        return;
+    }
+    let chosen = report.chosen.as_deref().unwrap_or("chosen");
+    let _ = write!(
+        page,
+        "<section aria-labelledby=\"metrics\">\n<h2 id=\"metrics\">By other metrics</h2>\n<p>Only {} decides. Coverage is the share of the available items that appear in any list.</p>\n\
+         <table class=\"metrics\">\n<thead><tr><th scope=\"col\">Metric</th><th scope=\"col\" class=\"number\">Teacher</th><th scope=\"col\" class=\"number\">{}</th></tr></thead>\n<tbody>\n",
+        escape(&report.teacher.metric),
+        escape(chosen)
+    );
+    let cell = |name: &str, figure: Option<&Figure>| match figure {
+        Some(Figure { value, ci }) => format!(
+            "<td data-name=\"{name}\" class=\"number\"><b>{}</b> <span class=\"soft\">{}</span></td>",
+            metric(*value),
+            metric_range(*ci)
+        ),
+        None => format!("<td data-name=\"{name}\" class=\"number\">–</td>"),
+    };
+    for row in &report.metrics {
+        let _ = writeln!(
+            page,
+            "<tr><th scope=\"row\">{}</th>{}{}</tr>",
+            escape(&row.metric),
+            cell("Teacher", Some(&row.teacher)),
+            cell("Chosen", row.chosen.as_ref())
+        );
+    }
+    page.push_str("</tbody>\n</table>\n</section>\n");
+}
+
 /// Lists by age.
 pub(super) fn precomputed(page: &mut String, report: &Report) {
     if report.precomputed.is_empty() {
@@ -248,14 +287,23 @@ pub(super) fn judged(page: &mut String, report: &Report) {
     let opened = report.report_slice_opened;
     let _ = write!(
         page,
-        "<section aria-labelledby=\"judged\">\n<h2 id=\"judged\">How it was judged</h2>\n<p>Cut {by}. The report slice has been opened {} for this pipeline and data.</p>\n",
-        if opened == 1 { "once".to_owned() } else { format!("{opened} times") }
+        "<section aria-labelledby=\"judged\">\n<h2 id=\"judged\">How it was judged</h2>\n<p>Cut {by}. The report slice was {} by runs into this folder, whatever the model was.</p>\n",
+        opened_times(opened)
     );
     let unit = &report.split.unit;
     let shares: Vec<Share> = report.split.parts.iter().map(|part| part_share(part, unit, report.split.by)).collect();
     stacked(page, &shares);
     slices(page, report);
     page.push_str("</section>\n");
+}
+
+/// `never opened`, `opened once`, `opened 3 times`.
+fn opened_times(opened: u32) -> String {
+    match opened {
+        0 => "never opened".to_owned(),
+        1 => "opened once".to_owned(),
+        more => format!("opened {more} times"),
+    }
 }
 
 fn part_share(part: &SplitPart, unit: &str, by: SplitBy) -> Share {

@@ -5,42 +5,47 @@
 
 mod cuts;
 mod evaluate;
+mod gather;
+mod models;
+mod proposal;
 mod side;
 mod snapshot;
-mod steps;
+mod stand;
 mod teacher;
 mod world;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
+use paceline_core::Timestamp;
 use paceline_core::metrics::{Bootstrap, Metric, RankingMetric};
-use paceline_core::{Scorer, Timestamp};
+use paceline_features::Placement;
 use paceline_learn::forest::Library;
 use paceline_learn::recommend::{Outcomes, SampleSpec};
-use paceline_learn::search::{Budget, Search};
-use paceline_learn::{BlendGoal, CandidateLists, find_blend};
-use paceline_models::Ensemble;
-use paceline_models::ensemble::{EnsembleOutput, EnsembleSpec, Member};
+use paceline_learn::search::{Budget, Search, Trial};
 use paceline_models::recommend::CandidateCounts;
-use paceline_serve::recommend::{RowLayout, Workspace};
+use paceline_serve::recommend::RowLayout;
 
-use self::evaluate::Slice;
+use self::evaluate::{Qualities, Slice};
+use self::gather::{Gathering, Judgement};
+use self::models::{Lessons, Models, blend_on};
+use self::proposal::Proposal;
 use self::snapshot::Snapshot;
-use self::steps::{OpenReport, Proposal, Qualities, Stand};
-use self::teacher::{Fitted, Training};
+use self::stand::{Effort, Stand};
+use self::teacher::Training;
 use self::world::World;
-use crate::pipeline::{Goal, Pipeline, Recommend, Split, Teacher};
-
-pub use self::steps::{Findings, StepFinding};
+use super::trials::Trials;
+use crate::pipeline::{Goal, Pipeline, Recommend, Split, Teacher, TimeSplit};
+use crate::report::{self, Report, SliceRole, openings, place};
 
 /// Uniform negatives per user and cut.
 const NEGATIVES_PER_USER: usize = 40;
-/// Steps of the blend's weights.
-const BLEND_PARTS: u32 = 20;
+/// How many steps are named when nothing holds the budget.
+const NEAREST_MISSES: usize = 3;
 
-/// How a run is carried out; none of it changes a result.
+/// How a run is carried out; none of it but `trials` changes a result.
 pub struct Means<'a> {
     /// LightGBM.
     pub library: &'a Library,
@@ -48,14 +53,21 @@ pub struct Means<'a> {
     pub threads: usize,
     /// Told what begins.
     pub say: &'a dyn Fn(&str),
+    /// The stopwatch, or the record that stands for it.
+    pub trials: &'a Trials,
     /// Whether the report slice is opened.
     pub open_report: bool,
+    /// Folder of the run: each opening of the report slice is recorded there.
+    pub out: &'a Path,
+    /// The commands that repeat the run.
+    pub commands: &'a [String],
 }
 
 /// The parts of the checked pipeline that a recommender needs.
 struct Plan<'a> {
     pipeline: &'a Pipeline,
     goal: &'a Recommend,
+    split: &'a TimeSplit,
     teachers: &'a [crate::pipeline::NamedTeacher],
     metric: RankingMetric,
     counts: CandidateCounts,
@@ -65,6 +77,7 @@ struct Plan<'a> {
 fn plan(pipeline: &Pipeline) -> Result<Plan<'_>> {
     let model = pipeline.model.as_ref().context("the pipeline has no [model]")?;
     let Goal::Recommend(goal) = &model.goal else { bail!("[model] task = \"recommend\" is what this version runs") };
+    let Split::Time(split) = &model.split else { bail!("[split] a recommender is split by time") };
     let Teacher::Train(teachers) = &model.teacher else {
         bail!("[model] import: a recommender trains its own teacher")
     };
@@ -81,56 +94,51 @@ fn plan(pipeline: &Pipeline) -> Result<Plan<'_>> {
     };
     let optimize =
         pipeline.optimize.as_ref().context("the pipeline has no [optimize], so there is no budget to hold")?;
+    if let Some(most) = optimize.memory_mb_max {
+        bail!("[optimize] memory_mb_max = {most}: this version does not measure memory; bytes_max bounds the models");
+    }
     let budget = Budget {
         keep: optimize.keep,
         p99_ms: optimize.p99_ms,
         bytes_max: optimize.bytes_max,
         rps_min: optimize.rps_min,
     };
-    Ok(Plan { pipeline, goal, teachers, metric, counts, budget })
+    Ok(Plan { pipeline, goal, split, teachers, metric, counts, budget })
 }
 
-/// Runs the pipeline and returns what was found.
+/// Runs the pipeline and reports what was found.
 ///
 /// # Errors
 /// When the pipeline is not a recommender, a source cannot be read, or a part of the split has no evaluated user.
-pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Findings> {
+pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     let plan = plan(pipeline)?;
-    (means.say)("reading sources");
+    let say = means.say;
+    warn_of_placements(pipeline, say);
+    say("reading sources");
     let world = World::load(pipeline, plan.goal)?;
-    let Some(Split::Time(split)) = pipeline.model.as_ref().map(|model| &model.split) else {
-        bail!("[split] a recommender is split by time")
-    };
-    let every = split.cuts.as_ref().context("[split] cuts are missing")?;
-    let cuts = cuts::plan(split, every, plan.goal.label.horizon, world.times.0);
+    let every = plan.split.cuts.as_ref().context("[split] cuts are missing")?;
+    let cuts = cuts::plan(plan.split, every, plan.goal.label.horizon, world.times.0);
+    let parts = parts(&plan, &world, &cuts)?;
     let slices = |what: &str, cuts: &[Timestamp]| -> Result<Vec<Slice>> {
         cuts.iter()
             .map(|&cut| {
-                (means.say)(&format!("{what}: everything as known before {cut}"));
+                say(&format!("{what}: everything as known before {cut}"));
                 slice(&plan, &world, cut, means.threads)
             })
             .collect()
     };
     let train = slices("training", &cuts.train)?;
     let tune = slices("tuning", &cuts.tune)?;
-    for (part, slices) in [("training", &train), ("tuning", &tune)] {
-        if slices.iter().all(|slice| slice.outcomes.users.is_empty()) {
-            bail!(
-                "[split] no user to learn from in the {part} part: it needs a whole label window with users who have {} \
-                 earlier items; the data reach from {} to {}",
-                plan.goal.history_items_min,
-                world.times.0,
-                world.times.1
-            );
-        }
-    }
     let layout = Arc::new(layout(&plan, &world)?);
 
-    (means.say)("training the teacher");
-    let sample = |slices: &[Slice]| Training::sample(slices, &world.purchases, &layout, &sample_spec(&plan));
-    let models = Models::fit(&plan, means, &layout, &sample(&train), None, &tune, &world)?;
+    say("training the teacher");
+    let sample = |slices: &[&Slice]| Training::sample(slices, &world.purchases, &layout, &sample_spec(&plan));
+    let train_slices: Vec<&Slice> = train.iter().collect();
+    let lessons = Lessons { layout: &layout, training: &sample(&train_slices) };
+    let models = Models::fit(&plan, means, &lessons, |members| blend_on(&plan, &layout, &tune, &world, members))?;
     let stand = Stand {
         world: &world,
+        expressions: expressions_only(&plan, &world)?,
         layout: Arc::clone(&layout),
         metric: plan.metric,
         new_only: plan.goal.label.new_only,
@@ -138,43 +146,210 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Findings> {
     };
     let bootstrap = Bootstrap { seed: pipeline.seed, ..Bootstrap::default() };
 
-    (means.say)("searching for the cheapest pipeline that holds the budget");
-    let proposals = models.proposals(&plan);
-    let latency_slice = tune.last().expect("checked above");
-    let mut on_tune = Qualities::new(&stand, &tune);
-    let teacher_quality = on_tune.of(&proposals[0])?;
-    let single_quality = on_tune.of(&models.single_proposal())?;
-    let teacher_is_better = teacher_quality.value() >= single_quality.value();
-    let reference = if teacher_is_better { teacher_quality.clone() } else { single_quality };
-    let first = stand.trial(latency_slice, &proposals[0], teacher_quality)?;
+    say("searching for the cheapest pipeline that holds the budget");
+    let timed = tune.iter().max_by_key(|slice| slice.outcomes.users.len()).expect("the tuning part has users");
+    let mut on_tune = Judgement { role: SliceRole::Tune, qualities: Qualities::new(&stand, &tune), models: &models };
+    let as_written = models.as_written();
+    let teacher = on_tune.qualities.of(&as_written)?;
+    let single = on_tune.qualities.of(&models.single_proposal())?;
+    let teacher_is_better = teacher.value() >= single.value();
+    let reference = if teacher_is_better { teacher.clone() } else { single };
+    stand.check_judged_by(timed, &as_written)?;
+    let timing = Timing { stand: &stand, slice: timed, trials: means.trials };
+    let first = timing.trial(&as_written, teacher, Effort::SLOW)?;
     let mut search = Search::start(first, reference, bootstrap, plan.budget)?;
-    for proposal in &proposals[1..] {
-        (means.say)(&format!("measuring: {}", proposal.name));
-        let quality = on_tune.of(proposal)?;
-        search.propose(stand.trial(latency_slice, proposal, quality)?)?;
+    for rung in models.rungs(&plan) {
+        let mut ways = Vec::new();
+        for proposal in &rung {
+            say(&format!("measuring: {}", proposal.name));
+            let quality = on_tune.qualities.of(proposal)?;
+            let effort = if search.holds_floor(&quality)? { Effort::WELL } else { Effort::BRIEFLY };
+            ways.push(timing.trial(proposal, quality, effort)?);
+        }
+        search.propose_any(ways)?;
     }
+    let gathering = Gathering { plan: &plan, world: &world, search: &search, bootstrap, teacher_is_better };
+    let features = features(&plan, &gathering, &models, &timing)?;
 
-    let report = if means.open_report {
-        (means.say)("refitting on training and tuning cuts");
-        let both: Vec<Slice> = train.into_iter().chain(tune).collect();
-        let refitted = Models::fit(&plan, means, &layout, &sample(&both), Some(&models), &[], &world)?;
-        let proposals = refitted.proposals(&plan);
-        let reference = if teacher_is_better { proposals[0].clone() } else { refitted.single_proposal() };
-        Some(OpenReport { slices: slices("report", &cuts.report)?, proposals, reference })
-    } else {
-        None
+    let slice_digest = openings::slice_digest(&world.digests(), plan.split);
+    if !means.open_report {
+        let opened = openings::count(means.out, slice_digest)?;
+        let frame = Frame { means, layout: &layout, parts, features, report_slice_opened: opened };
+        return frame.assemble(&gathering, on_tune, None);
+    }
+    say("refitting on training and tuning cuts");
+    let both: Vec<&Slice> = train.iter().chain(&tune).collect();
+    let lessons = Lessons { layout: &layout, training: &sample(&both) };
+    let refitted = Models::fit(&plan, means, &lessons, |_| Ok(models.blend.clone()))?;
+    say("opening the report slice");
+    let opening = openings::Opening { at: place::now(), slice: slice_digest, pipeline: pipeline.digest() };
+    let opened = openings::record(means.out, &opening)?;
+    let report_slices = slices("report", &cuts.report)?;
+    let qualities = Qualities::new(&stand, &report_slices);
+    let on_report = Judgement { role: SliceRole::Report, qualities, models: &refitted };
+    let frame = Frame { means, layout: &layout, parts, features, report_slice_opened: opened };
+    frame.assemble(&gathering, on_tune, Some(on_report))
+}
+
+/// What stands in a report besides what is judged.
+struct Frame<'a> {
+    means: &'a Means<'a>,
+    layout: &'a RowLayout,
+    parts: Vec<report::SplitPart>,
+    features: report::Features,
+    report_slice_opened: u32,
+}
+
+impl Frame<'_> {
+    /// Puts everything into one report. Figures come from the report slice, or from the tuning slice while it is closed.
+    fn assemble<'j>(
+        self,
+        gathering: &Gathering<'_>,
+        mut on_tune: Judgement<'j>,
+        mut on_report: Option<Judgement<'j>>,
+    ) -> Result<Report> {
+        let Frame { means, layout, parts, features, report_slice_opened } = self;
+        let Gathering { plan, world, search, .. } = *gathering;
+        let pipeline = plan.pipeline;
+        let mut slices = gathering.slices(&mut on_tune);
+        if let Some(on_report) = &mut on_report {
+            slices.extend(gathering.slices(on_report));
+        }
+        let judged = on_report.as_mut().unwrap_or(&mut on_tune);
+        let budget = report::Budget {
+            keep: plan.budget.keep,
+            p99_ms: plan.budget.p99_ms,
+            memory_mb_max: None,
+            rps_min: plan.budget.rps_min,
+            bytes_max: plan.budget.bytes_max,
+        };
+        let chosen = search.chosen().map(|step| step.trial.name.clone());
+        let models = judged.models;
+        let teacher = gathering.figure(judged, &models.as_written())?;
+        let reference = gathering.reference(models);
+        let reference_figure = gathering.figure(judged, &reference)?;
+        let mut report = Report {
+            schema: report::REPORT_SCHEMA,
+            pipeline: pipeline.name.clone(),
+            task: "recommend".to_owned(),
+            written_at: place::now(),
+            data: world.data(plan.goal),
+            split: report::Split { by: report::SplitBy::Time, unit: "users".to_owned(), parts },
+            held: false,
+            nearest_misses: Vec::new(),
+            judged_on: judged.role,
+            teacher: report::Teacher {
+                metric: plan.metric.to_string(),
+                value: teacher.value,
+                ci: teacher.ci,
+                what: described(models),
+            },
+            reference: report::Reference {
+                name: if gathering.teacher_is_better { "teacher".to_owned() } else { models.single().name.clone() },
+                value: reference_figure.value,
+                ci: reference_figure.ci,
+            },
+            baseline: Some(gathering.baseline(judged, layout)?),
+            ladder: gathering.ladder(judged)?,
+            precomputed: Vec::new(),
+            rejected: gathering.rejected()?,
+            features,
+            machine: place::machine(),
+            versions: place::versions(means.library.path()),
+            seed: pipeline.seed,
+            report_slice_opened,
+            http_latency_ms: None,
+            metrics: gathering.metrics(judged, chosen.as_deref())?,
+            slices,
+            commands: means.commands.to_vec(),
+            budget,
+            chosen,
+        };
+        report.nearest_misses = match report.chosen_step() {
+            Some(step) => report.budget.misses(step),
+            None => misses(search),
+        };
+        report.held = report.chosen.is_some() && report.nearest_misses.is_empty();
+        report.validate()?;
+        Ok(report)
+    }
+}
+
+fn misses(search: &Search) -> Vec<report::Miss> {
+    let of_step = |(step, breaks): (&paceline_learn::search::Judged, Vec<paceline_learn::search::Break>)| {
+        let candidate = step.trial.name.clone();
+        breaks.into_iter().map(move |broken| report::Miss {
+            candidate: candidate.clone(),
+            bound: broken.bound.key().to_owned(),
+            required: broken.required,
+            reached: broken.reached,
+        })
     };
-    let reference_name = if teacher_is_better { "teacher".to_owned() } else { models.single().name.clone() };
-    Findings::gather(&stand, search, bootstrap, plan.budget, report, reference_name)
+    search.nearest_misses(NEAREST_MISSES).into_iter().flat_map(of_step).collect()
+}
+
+/// `lightgbm 0.55, network_a 0.25, network_b 0.20`.
+fn described(models: &Models) -> String {
+    let members: Vec<String> =
+        models.weighted().map(|(member, weight)| format!("{} {weight:.2}", member.name)).collect();
+    members.join(", ")
+}
+
+/// Which views are not placed in batch: what is served reads every view from the online store.
+fn warn_of_placements(pipeline: &Pipeline, say: &dyn Fn(&str)) {
+    for view in pipeline.views.iter().filter(|view| view.placement != Placement::Batch) {
+        say(&format!(
+            "warning: [features.{}] has no `schedule`: what is served reads it from the online store, as old as the last \
+             `features materialize`; write schedule = \"1d\" so that training sees the same",
+            view.name
+        ));
+    }
+}
+
+/// The parts of the split with their users. Refuses a part without enough of them before anything is trained.
+fn parts(plan: &Plan<'_>, world: &World, cuts: &cuts::Plan) -> Result<Vec<report::SplitPart>> {
+    let split = plan.split;
+    let mut parts = Vec::new();
+    for (role, name, cuts, until) in [
+        (SliceRole::Fit, "training", &cuts.train, split.train_until),
+        (SliceRole::Tune, "tuning", &cuts.tune, split.tune_until),
+        (SliceRole::Report, "report", &cuts.report, split.report_until),
+    ] {
+        let mut users: Vec<u32> =
+            cuts.iter().flat_map(|&cut| outcomes(plan, world, cut).users).map(|outcome| outcome.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        if users.len() < 2 {
+            bail!(
+                "[split] the {name} part has {} users to learn from or to judge by, at least 2 are needed: a user counts \
+                 who has {} earlier items and takes up one in a whole label window of the part; the data reach from {} \
+                 to {}",
+                users.len(),
+                plan.goal.history_items_min,
+                world.times.0,
+                world.times.1
+            );
+        }
+        parts.push(report::SplitPart {
+            role,
+            from: cuts.first().copied(),
+            until: Some(until),
+            units: users.len() as u64,
+        });
+    }
+    Ok(parts)
+}
+
+fn outcomes(plan: &Plan<'_>, world: &World, cut: Timestamp) -> Outcomes {
+    let goal = plan.goal;
+    let history_min = goal.history_items_min as usize;
+    Outcomes::at(&world.purchases, cut, cut + goal.label.horizon, history_min, goal.label.new_only)
 }
 
 fn slice(plan: &Plan<'_>, world: &World, cut: Timestamp, threads: usize) -> Result<Slice> {
-    let goal = plan.goal;
-    let until = cut + goal.label.horizon;
-    let history_min = goal.history_items_min as usize;
     Ok(Slice {
-        snapshot: Snapshot::at(world, cut, goal.candidates.popular_window, plan.pipeline.seed, threads)?,
-        outcomes: Outcomes::at(&world.purchases, cut, until, history_min, goal.label.new_only),
+        snapshot: Snapshot::at(world, cut, plan.goal.candidates.popular_window, plan.pipeline.seed, threads)?,
+        outcomes: outcomes(plan, world, cut),
     })
 }
 
@@ -182,6 +357,17 @@ fn layout(plan: &Plan<'_>, world: &World) -> Result<RowLayout> {
     let expressions: Vec<(String, String)> =
         plan.pipeline.request_features.iter().map(|named| (named.name.clone(), named.expression.clone())).collect();
     Ok(RowLayout::new(world.user_side.types(), world.item_side.types(), &expressions)?)
+}
+
+/// Only the request-time features, to time them alone.
+fn expressions_only(plan: &Plan<'_>, world: &World) -> Result<Option<RowLayout>> {
+    let mut layout = layout(plan, world)?;
+    let names: Vec<String> = layout.names().iter().filter(|name| name.starts_with("request.")).cloned().collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    layout.select(&names)?;
+    Ok(Some(layout))
 }
 
 fn sample_spec(plan: &Plan<'_>) -> SampleSpec {
@@ -193,149 +379,43 @@ fn sample_spec(plan: &Plan<'_>) -> SampleSpec {
     }
 }
 
-/// All trained models of one fit.
-pub struct Models {
-    members: Vec<Fitted>,
-    weights: Vec<f64>,
-    best: usize,
-    ensemble: Arc<Ensemble>,
-    student: Fitted,
+/// Where latency is measured.
+struct Timing<'a> {
+    stand: &'a Stand<'a>,
+    slice: &'a Slice,
+    trials: &'a Trials,
 }
 
-impl Models {
-    /// Trains the members; their weights and which of them is best come from `earlier`, else from the tuning slices.
-    fn fit(
-        plan: &Plan<'_>,
-        means: &Means<'_>,
-        layout: &RowLayout,
-        training: &Training,
-        earlier: Option<&Models>,
-        tune: &[Slice],
-        world: &World,
-    ) -> Result<Models> {
-        let seed = plan.pipeline.seed;
-        let members = (0u64..)
-            .zip(plan.teachers)
-            .map(|(number, teacher)| {
-                (means.say)(&format!("training {}", teacher.name));
-                teacher::fit(means.library, teacher, training, layout.names(), seed + number)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let (weights, best) = match earlier {
-            Some(earlier) => (earlier.weights.clone(), earlier.best),
-            None => blend(plan, layout, tune, world, &members)?,
-        };
-        let spec = EnsembleSpec::new(
-            members
-                .iter()
-                .zip(&weights)
-                .map(|(member, &weight)| Member { file: member.name.clone(), weight, transform: member.transform })
-                .collect(),
-            EnsembleOutput::Identity,
-        )?;
-        let ensemble = Arc::new(Ensemble::new(spec, members.iter().map(|m| Arc::clone(&m.scorer)).collect())?);
-        (means.say)("distilling the teacher");
-        let student = steps::distill(training, &*ensemble, seed)?;
-        Ok(Models { members, weights, best, ensemble, student })
-    }
-
-    fn single(&self) -> &Fitted {
-        &self.members[self.best]
-    }
-
-    fn teacher_bytes(&self) -> u64 {
-        self.members
-            .iter()
-            .zip(&self.weights)
-            .filter(|(_, weight)| **weight > 0.0)
-            .map(|(member, _)| member.bytes)
-            .sum()
-    }
-
-    fn single_proposal(&self) -> Proposal {
-        let single = self.single();
-        Proposal {
-            name: format!("{} alone", single.name),
-            what: format!("only {}, whole catalogue", single.name),
-            candidates: None,
-            scorer: Arc::clone(&single.scorer),
-            features_on_request: false,
-            bytes: single.bytes,
-        }
-    }
-
-    /// The steps in the order that they are tried; the first is the pipeline as written.
-    fn proposals(&self, plan: &Plan<'_>) -> Vec<Proposal> {
-        let ensemble: Arc<dyn Scorer> = Arc::clone(&self.ensemble) as Arc<dyn Scorer>;
-        let teacher = |name: &str, what: &str, candidates, features_on_request| Proposal {
-            name: name.to_owned(),
-            what: what.to_owned(),
-            candidates,
-            scorer: Arc::clone(&ensemble),
-            features_on_request,
-            bytes: self.teacher_bytes(),
-        };
-        let mut proposals = vec![
-            teacher("as written", "every feature computed on request, whole ensemble, whole catalogue", None, true),
-            teacher("batch features", "features materialized before the request", None, false),
-            teacher("candidates", "rank only what the candidate sources name", Some(plan.counts), false),
-            teacher("half the candidates", "half as many from each source", Some(plan.counts.scaled(0.5)), false),
-        ];
-        let single = self.single();
-        let cheaper = [
-            ("best single model", format!("{} instead of the ensemble", single.name), &single.scorer, single.bytes),
-            ("distilled network", self.student.name.clone(), &self.student.scorer, self.student.bytes),
-        ];
-        for (name, what, scorer, bytes) in cheaper {
-            for (suffix, candidates) in [("", plan.counts), (", half the candidates", plan.counts.scaled(0.5))] {
-                proposals.push(Proposal {
-                    name: format!("{name}{suffix}"),
-                    what: format!("{what}{suffix}"),
-                    candidates: Some(candidates),
-                    scorer: Arc::clone(scorer),
-                    features_on_request: false,
-                    bytes,
-                });
-            }
-        }
-        proposals
+impl Timing<'_> {
+    fn trial(&self, proposal: &Proposal, tuning: paceline_core::metrics::Measured, effort: Effort) -> Result<Trial> {
+        let latency = self.trials.latency(&proposal.name, || self.stand.latency(self.slice, proposal, effort))?;
+        let (name, what) = (proposal.name.clone(), proposal.what.clone());
+        Ok(Trial { name, what, latency, tuning, bytes: proposal.bytes })
     }
 }
 
-/// Weights of the members, and which member is best alone, on the candidates of the tuning slices.
-fn blend(
+/// Where features are computed, and what of their CPU time is left in a request.
+fn features(
     plan: &Plan<'_>,
-    layout: &RowLayout,
-    tune: &[Slice],
-    world: &World,
-    members: &[Fitted],
-) -> Result<(Vec<f64>, usize)> {
-    let mut lists = CandidateLists::default();
-    let mut columns: Vec<Vec<f64>> = vec![Vec::new(); members.len()];
-    let mut workspace = Workspace::default();
-    for slice in tune {
-        for outcome in &slice.outcomes.users {
-            let state = slice.snapshot.state(&world.purchases, outcome.user);
-            let Workspace { retrieval, candidates, rows, .. } = &mut workspace;
-            let retriever = &slice.snapshot.retriever;
-            retriever.score(&state, slice.snapshot.cut, plan.goal.label.new_only, &[], retrieval);
-            retriever.candidates(&plan.counts, retrieval, candidates);
-            if candidates.is_empty() {
-                continue;
-            }
-            layout.fill(slice.snapshot.user(outcome.user), &slice.snapshot.items, retrieval, candidates, rows);
-            let hits: Vec<bool> = candidates.iter().map(|item| outcome.relevant.binary_search(item).is_ok()).collect();
-            lists.push(&hits, outcome.relevant.len());
-            let mut scores = vec![0.0; candidates.len()];
-            for (member, column) in members.iter().zip(&mut columns) {
-                member.scorer.score(paceline_core::Rows::new(&rows.rows, layout.names().len()), &mut scores);
-                column.extend(scores.iter().map(|&score| member.transform.apply(score)));
-            }
-        }
-    }
-    let goal = || BlendGoal::Lists { metric: plan.metric, lists: &lists };
-    let alone = columns.iter().map(|column| Ok(find_blend(&[column], goal(), 1)?.value)).collect::<Result<Vec<_>>>()?;
-    let best = (0..alone.len()).max_by(|&a, &b| alone[a].total_cmp(&alone[b])).context("there is no teacher")?;
-    let borrowed: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
-    Ok((find_blend(&borrowed, goal(), BLEND_PARTS)?.weights, best))
+    gathering: &Gathering<'_>,
+    models: &Models,
+    timing: &Timing<'_>,
+) -> Result<report::Features> {
+    let search = gathering.search;
+    let served = search.chosen().unwrap_or_else(|| search.current());
+    let cpu_ms =
+        |name: &str, step: &Proposal| timing.trials.cpu_ms(name, || timing.stand.feature_cpu_ms(timing.slice, step));
+    let written = cpu_ms("features as written", &models.as_written())?;
+    let left = cpu_ms("features as served", &models.step(plan, &served.trial.name))?;
+    let in_views = plan.pipeline.views.iter().map(|view| view.features.len() as u64).sum();
+    let on_request = plan.pipeline.request_features.len() as u64;
+    Ok(report::Features {
+        total: in_views + on_request,
+        batch: in_views,
+        stream: 0,
+        request: on_request,
+        share_of_compute_moved_to_batch: if written > 0.0 { (1.0 - left / written).clamp(0.0, 1.0) } else { 0.0 },
+        cpu_ms_as_written: Some(written),
+        cpu_ms_as_served: Some(left),
+    })
 }

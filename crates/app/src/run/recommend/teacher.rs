@@ -32,7 +32,7 @@ pub struct Training {
 
 impl Training {
     /// Samples pairs at every cut and lays out their rows.
-    pub fn sample(slices: &[Slice], purchases: &Purchases, layout: &RowLayout, spec: &SampleSpec) -> Training {
+    pub fn sample(slices: &[&Slice], purchases: &Purchases, layout: &RowLayout, spec: &SampleSpec) -> Training {
         let mut training = Training { columns: layout.names().len(), ..Training::default() };
         let mut workspace = Workspace::default();
         for slice in slices {
@@ -88,6 +88,8 @@ pub struct Fitted {
     pub transform: ScoreTransform,
     /// Bytes of its file.
     pub bytes: u64,
+    /// The file's text where LightGBM made it.
+    pub lightgbm: Option<String>,
 }
 
 /// Trains one model of the teacher.
@@ -98,12 +100,18 @@ pub fn fit(
     names: &[String],
     seed: u64,
 ) -> Result<Fitted> {
-    let named =
-        |scorer: Arc<dyn Scorer>, transform, bytes| Fitted { name: teacher.name.clone(), scorer, transform, bytes };
+    let named = |scorer: Arc<dyn Scorer>, transform, bytes| Fitted {
+        name: teacher.name.clone(),
+        scorer,
+        transform,
+        bytes,
+        lightgbm: None,
+    };
     let grown = |spec: ForestSpec| -> Result<Fitted> {
-        let (forest, bytes) = fit_forest(library, &spec, training, &training.labels, Some(&training.weights), names)
+        let (forest, text) = fit_forest(library, &spec, training, &training.labels, Some(&training.weights), names)
             .with_context(|| format!("teacher {}", teacher.name))?;
-        Ok(named(Arc::new(forest), ScoreTransform::Logit, bytes))
+        let bytes = text.len() as u64;
+        Ok(Fitted { lightgbm: Some(text), ..named(Arc::new(forest), ScoreTransform::Logit, bytes) })
     };
     let seed_32 = seed as u32;
     match &teacher.options {
@@ -171,7 +179,7 @@ pub fn fit(
     }
 }
 
-/// A forest and the bytes of its file.
+/// A forest and the text of its file.
 pub fn fit_forest(
     library: &forest::Library,
     spec: &ForestSpec,
@@ -179,9 +187,9 @@ pub fn fit_forest(
     targets: &[f32],
     weights: Option<&[f32]>,
     names: &[String],
-) -> Result<(Forest, u64)> {
+) -> Result<(Forest, String)> {
     let rows =
         forest::TrainingRows { rows: training.rows(), labels: targets, weights, groups: None, names, categorical: &[] };
     let text = forest::fit(library, spec, rows, None)?;
-    Ok((Forest::from_lightgbm(&text)?, text.len() as u64))
+    Ok((Forest::from_lightgbm(&text)?, text))
 }

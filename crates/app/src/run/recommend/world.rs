@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail};
 
-use paceline_core::{KeyPart, Timestamp};
+use paceline_core::{Digest, KeyPart, Timestamp};
 use paceline_features::SourceTable;
 use paceline_learn::recommend::{Purchase, Purchases};
 use paceline_models::recommend::Catalogue;
 
 use super::side::{Side, keys_of};
 use crate::pipeline::{Pipeline, Recommend};
+use crate::report::{Data, SourceData};
 use crate::tables;
 
 /// All data of one pipeline, in memory.
@@ -27,6 +28,8 @@ pub struct World {
     pub item_side: Side,
     /// The oldest and the newest event time.
     pub times: (Timestamp, Timestamp),
+    /// What was read, in the order of the pipeline file.
+    sources: Vec<(SourceData, Digest)>,
 }
 
 impl World {
@@ -45,8 +48,11 @@ impl World {
         }
         let mut sources: BTreeMap<&str, SourceTable> = BTreeMap::new();
         let used = |name: &str| name == goal.label.source || pipeline.views.iter().any(|view| view.source == name);
+        let mut described = Vec::new();
         for source in pipeline.sources.iter().filter(|source| used(&source.name)) {
-            sources.insert(&source.name, tables::load(source, &pipeline.folder)?);
+            let (table, reading) = tables::load_described(source, &pipeline.folder)?;
+            described.push((describe(&source.path, &table, reading), reading.digest));
+            sources.insert(&source.name, table);
         }
         let sales = &sources[goal.label.source.as_str()];
         let (catalogue, users, rows) = purchases(sales, goal)?;
@@ -63,7 +69,47 @@ impl World {
             users,
             purchases,
             times,
+            sources: described,
         })
+    }
+
+    /// What was read, for the report.
+    #[must_use]
+    pub fn data(&self, goal: &Recommend) -> Data {
+        Data {
+            sources: self.sources.iter().map(|(source, _)| source.clone()).collect(),
+            entities: BTreeMap::from([
+                (goal.user.clone(), self.users.len() as u64),
+                (goal.item.clone(), self.catalogue.len() as u64),
+            ]),
+        }
+    }
+
+    /// The digest of each source's content.
+    #[must_use]
+    pub fn digests(&self) -> Vec<Digest> {
+        self.sources.iter().map(|(_, digest)| *digest).collect()
+    }
+}
+
+fn describe(path: &str, table: &SourceTable, reading: tables::Reading) -> SourceData {
+    let times = table.event_time.as_deref().unwrap_or_default();
+    SourceData {
+        name: table.name.clone(),
+        path: without_password(path),
+        digest: reading.digest.to_string(),
+        rows: reading.rows_read as u64,
+        rows_used: table.rows.num_rows() as u64,
+        first: times.iter().min().copied(),
+        last: times.iter().max().copied(),
+    }
+}
+
+/// A URL without what stands between `//` and `@`.
+fn without_password(path: &str) -> String {
+    match path.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
+        Some((scheme, (user, place))) if !user.contains('/') => format!("{scheme}://{place}"),
+        _ => path.to_owned(),
     }
 }
 
@@ -91,4 +137,20 @@ fn purchases(sales: &SourceTable, goal: &Recommend) -> Result<(Catalogue, Vec<Ke
         rows.push(Purchase { user: number, item: catalogue.insert(item), time, known });
     }
     Ok((catalogue, users, rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_show_no_password() {
+        for (path, shown) in [
+            ("sales.parquet", "sales.parquet"),
+            ("s3://key:secret@bucket/sales", "s3://bucket/sales"),
+            ("s3://bucket/a@b", "s3://bucket/a@b"),
+        ] {
+            assert_eq!(without_password(path), shown);
+        }
+    }
 }
