@@ -5,6 +5,7 @@
 //! - [`dense`]: one layer of a dense network for one input.
 //! - [`dot`]: dot products; [`int8`]: vectors in 8 bits and a scan over them.
 //! - [`matrix`]: products of dense matrices, for training.
+//! - [`standardize`]: rows brought to a common scale.
 //! - [`top_k`]: the best of many scores.
 //!
 //! Every function except [`matrix::multiply`] gives the same bits on every processor: sums have a fixed order and nothing is fused. Faster instruction
@@ -37,4 +38,5 @@ mod draw;
 pub mod forest;
 pub mod int8;
 pub mod matrix;
+pub mod standardize;
 pub mod top_k;

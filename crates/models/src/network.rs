@@ -5,17 +5,18 @@ use serde::{Deserialize, Serialize};
 use paceline_core::{Rows, Scorer};
 use paceline_kernels::dense::{Activation, Dense};
 use paceline_kernels::dot::dot;
+use paceline_kernels::standardize::{Columns, standardize};
 
 use crate::ModelError;
-use crate::tensors::{self, TensorFile};
+use crate::tensors::{self, TensorFile, Values};
 
 const KIND: &str = "network";
 const VERSION: u32 = 1;
 
 /// Most hidden layers that a network may have.
 pub const HIDDEN_LAYERS_MAX: usize = 3;
-/// Standardised values are cut off here: one absurd input moves the score no further than ten standard deviations do.
-const STANDARDIZED_MAX: f64 = 10.0;
+/// Standardised values are cut off here: one absurd input moves the score no further than five standard deviations do.
+const STANDARDIZED_MAX: f64 = 5.0;
 
 /// What becomes of the last layer's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,15 +28,19 @@ pub enum NetworkOutput {
     Identity,
 }
 
-/// How a row becomes the network's inputs: per column `(value - mean) * scale`, cut off at ten standard deviations;
-/// a missing value becomes 0, the mean. Then one input per indicated column, 1 where its value is missing and 0
-/// where not; a column that was never missing in training has none, since nothing could be learned from it.
+/// How a row becomes the network's inputs: per column `(x - mean) * scale`, cut off at five standard deviations, where
+/// `x` is the value, or `sign(value) ln(1 + |value| log_scale)` in a skewed column; a missing value becomes 0, the
+/// mean. Then one input per indicated column, 1 where its value is missing and 0 where not; a column that was never
+/// missing in training has none, since nothing could be learned from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Standardization {
-    /// Mean of each column.
+    /// What a skewed column is multiplied by before its logarithm is taken; 0 for a column without logarithm.
+    pub log_scales: Vec<f64>,
+    /// Mean of each column, after the logarithm.
     pub means: Vec<f64>,
-    /// One divided by the standard deviation of each column; 0 for a constant column, which is thereby ignored.
+    /// One divided by the standard deviation of each column, after the logarithm; 0 for a constant column, which is
+    /// thereby ignored.
     pub scales: Vec<f64>,
     /// Columns with a missing indicator, ascending.
     pub indicated: Vec<usize>,
@@ -62,24 +67,26 @@ impl Standardization {
         assert_eq!(row.len(), self.column_count(), "columns");
         assert_eq!(inputs.len(), self.input_count(), "inputs");
         let (values, indicators) = inputs.split_at_mut(row.len());
-        for (((input, &value), &mean), &scale) in values.iter_mut().zip(row).zip(&self.means).zip(&self.scales) {
-            let standardized = ((value - mean) * scale).clamp(-STANDARDIZED_MAX, STANDARDIZED_MAX);
-            // Also NaN from an infinite value in a constant column, which is ignored like any other value there.
-            *input = if standardized.is_nan() { 0.0 } else { standardized as f32 };
-        }
+        let columns = Columns { log_scales: &self.log_scales, means: &self.means, scales: &self.scales };
+        standardize(row, columns, STANDARDIZED_MAX, values);
         for (indicator, &column) in indicators.iter_mut().zip(&self.indicated) {
             *indicator = if row[column].is_nan() { 1.0 } else { 0.0 };
         }
     }
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
-        if self.means.is_empty() || self.means.len() != self.scales.len() {
-            let found = format!("{} means and {} scales", self.means.len(), self.scales.len());
+        let (log_scales, means, scales) = (&self.log_scales, &self.means, &self.scales);
+        if means.is_empty() || means.len() != scales.len() || means.len() != log_scales.len() {
+            let found = format!("{} means, {} scales, {} log scales", means.len(), scales.len(), log_scales.len());
             return inconsistent("standardization", found, "one of each per column, at least one column");
         }
-        if let Some(at) = self.means.iter().zip(&self.scales).position(|(m, s)| !(m.is_finite() && s.is_finite())) {
-            let found = format!("mean {} and scale {}", self.means[at], self.scales[at]);
-            return inconsistent(&format!("standardization of column {at}"), found, "finite");
+        let bad = |&at: &usize| {
+            let finite = means[at].is_finite() && scales[at].is_finite() && log_scales[at].is_finite();
+            !finite || log_scales[at] < 0.0
+        };
+        if let Some(at) = (0..means.len()).find(bad) {
+            let found = format!("mean {}, scale {}, log scale {}", means[at], scales[at], log_scales[at]);
+            return inconsistent(&format!("standardization of column {at}"), found, "finite, the log scale at least 0");
         }
         let ascending = self.indicated.windows(2).all(|pair| pair[0] < pair[1]);
         if !ascending || self.indicated.last().is_some_and(|&column| column >= self.means.len()) {
@@ -208,8 +215,8 @@ impl Network {
         for (at, layer) in self.layers.iter().enumerate() {
             let width = layer.biases.len();
             let shape = vec![layer.weights.len() / width, width];
-            tensors.push((format!("layers.{at}.weight"), shape, layer.weights.as_slice()));
-            tensors.push((format!("layers.{at}.bias"), vec![width], layer.biases.as_slice()));
+            tensors.push((format!("layers.{at}.weight"), shape, Values::F32(&layer.weights)));
+            tensors.push((format!("layers.{at}.bias"), vec![width], Values::F32(&layer.biases)));
         }
         tensors::write(&header, &tensors)
     }
@@ -283,7 +290,9 @@ mod tests {
     fn network(columns: usize, indicated: Vec<usize>, hidden: &[usize], output: NetworkOutput) -> Network {
         let means = numbers(columns, 1).into_iter().map(f64::from).collect();
         let scales = numbers(columns, 2).into_iter().map(|scale| f64::from(scale.abs()) + 0.25).collect();
-        let standardization = Standardization { means, scales, indicated };
+        // Every other column through a logarithm.
+        let log_scales = (0..columns).map(|column| if column % 2 == 0 { 0.0 } else { 0.5 }).collect();
+        let standardization = Standardization { log_scales, means, scales, indicated };
         let mut input_count = standardization.input_count();
         let mut layers = Vec::new();
         for (at, &width) in hidden.iter().chain(&[1]).enumerate() {
@@ -299,8 +308,10 @@ mod tests {
         let standardization = &network.standardization;
         let mut values: Vec<f64> = Vec::new();
         for (column, &value) in row.iter().enumerate() {
-            let standardized = (value - standardization.means[column]) * standardization.scales[column];
-            values.push(if value.is_nan() { 0.0 } else { standardized.clamp(-10.0, 10.0) });
+            let log_scale = standardization.log_scales[column];
+            let x = if log_scale > 0.0 { (value.abs() * log_scale).ln_1p().copysign(value) } else { value };
+            let standardized = (x - standardization.means[column]) * standardization.scales[column];
+            values.push(if value.is_nan() { 0.0 } else { standardized.clamp(-5.0, 5.0) });
         }
         values.extend(standardization.indicated.iter().map(|&column| f64::from(u8::from(row[column].is_nan()))));
         for (at, layer) in network.layers.iter().enumerate() {
@@ -357,7 +368,12 @@ mod tests {
 
     #[test]
     fn missing_reads_as_the_mean_and_says_so() {
-        let standardization = Standardization { means: vec![5.0, 1.0], scales: vec![0.5, 0.0], indicated: vec![0] };
+        let standardization = Standardization {
+            log_scales: vec![0.0; 2],
+            means: vec![5.0, 1.0],
+            scales: vec![0.5, 0.0],
+            indicated: vec![0],
+        };
         let check = |row: [f64; 2], expected: [f32; 3]| {
             let mut inputs = [f32::NAN; 3];
             standardization.apply(&row, &mut inputs);
@@ -366,8 +382,8 @@ mod tests {
         check([7.0, 3.0], [1.0, 0.0, 0.0]);
         check([f64::NAN, f64::NAN], [0.0, 0.0, 1.0]);
         check([5.0, 1.0], [0.0, 0.0, 0.0]);
-        check([f64::INFINITY, f64::NEG_INFINITY], [10.0, 0.0, 0.0]);
-        check([-1e300, 0.0], [-10.0, 0.0, 0.0]);
+        check([f64::INFINITY, f64::NEG_INFINITY], [5.0, 0.0, 0.0]);
+        check([-1e300, 0.0], [-5.0, 0.0, 0.0]);
     }
 
     #[test]
@@ -385,7 +401,8 @@ mod tests {
         check(&|_, layers| layers[0].weights[3] = f32::NAN, "weights of layer 0 is not finite");
         check(&|standardization, _| standardization.indicated = vec![3], "indicated columns is [3]");
         check(&|standardization, _| standardization.scales[2] = f64::NAN, "standardization of column 2");
-        check(&|standardization, _| standardization.means.truncate(2), "2 means and 3 scales");
+        check(&|standardization, _| standardization.log_scales[1] = -1.0, "the log scale at least 0");
+        check(&|standardization, _| standardization.means.truncate(2), "2 means, 3 scales, 3 log scales");
     }
 
     #[test]
