@@ -18,7 +18,7 @@ use paceline_core::{Rows, Scorer};
 use paceline_kernels::conjugate_gradient::{self, LowRankSystem, Stop, Workspace};
 
 use crate::ModelError;
-use crate::tensors::{self, TensorFile};
+use crate::tensors::{self, TensorFile, Values};
 
 const KIND: &str = "factors";
 const VERSION: u32 = 1;
@@ -245,8 +245,8 @@ impl Factors {
         let header = Header { version: VERSION, confidence: self.confidence };
         let shape = |count| vec![count, self.dimensions];
         let tensors = [
-            ("users".to_owned(), shape(self.user_count()), self.users.as_slice()),
-            ("items".to_owned(), shape(self.item_count()), self.items.as_slice()),
+            ("users".to_owned(), shape(self.user_count()), Values::F32(&self.users)),
+            ("items".to_owned(), shape(self.item_count()), Values::F32(&self.items)),
         ];
         tensors::write(&header, &tensors)
     }

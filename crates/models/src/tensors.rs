@@ -1,4 +1,4 @@
-//! Safetensors files with one JSON header: named arrays of f32 beside what they mean.
+//! Safetensors files with one JSON header: named arrays of f32 or u32 beside what they mean.
 //!
 //! The header stands in the file's metadata under the single key [`HEADER_KEY`], because metadata of several keys has
 //! no fixed order and the same model must give the same bytes.
@@ -15,15 +15,47 @@ use crate::ModelError;
 const HEADER_KEY: &str = "paceline";
 
 /// An array to write: name, shape, values.
-pub(crate) type Tensor<'a> = (String, Vec<usize>, &'a [f32]);
+pub(crate) type Tensor<'a> = (String, Vec<usize>, Values<'a>);
+
+/// The values of an array.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Values<'a> {
+    /// Numbers.
+    F32(&'a [f32]),
+    /// Counts and positions.
+    U32(&'a [u32]),
+}
+
+impl Values<'_> {
+    /// How many there are.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Values::F32(values) => values.len(),
+            Values::U32(values) => values.len(),
+        }
+    }
+
+    fn dtype(self) -> Dtype {
+        match self {
+            Values::F32(_) => Dtype::F32,
+            Values::U32(_) => Dtype::U32,
+        }
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Values::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Values::U32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        }
+    }
+}
 
 /// The file's bytes.
 pub(crate) fn write(header: &impl Serialize, tensors: &[Tensor<'_>]) -> Vec<u8> {
     let header = serde_json::to_string(header).expect("a header is plain data");
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|tensor| tensor.2.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        (name, TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the shape fits the values"))
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|tensor| tensor.2.bytes()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, values), bytes)| {
+        (name, TensorView::new(values.dtype(), shape.clone(), bytes).expect("the shape fits the values"))
     });
     let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
     safetensors::serialize(views, Some(metadata)).expect("names are distinct and shapes fit")
@@ -62,22 +94,43 @@ impl<'a> TensorFile<'a> {
 
     /// The array `name`, which must have `shape` and hold finite numbers only.
     pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let values: Vec<f32> = self.words(name, Dtype::F32, shape)?.into_iter().map(f32::from_le_bytes).collect();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => {
+                self.inconsistent(format!("value {at} of tensor {name:?}"), values[at].to_string(), "finite".into())
+            }
+            None => Ok(values),
+        }
+    }
+
+    /// The array `name` of counts or positions, which must have `shape`.
+    pub(crate) fn positions(&self, name: &str, shape: &[usize]) -> Result<Vec<u32>, ModelError> {
+        Ok(self.words(name, Dtype::U32, shape)?.into_iter().map(u32::from_le_bytes).collect())
+    }
+
+    fn words(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Vec<[u8; 4]>, ModelError> {
         let tensor = self
             .tensors
             .tensor(name)
             .map_err(|error| ModelError::Malformed { kind: self.kind, cause: error.to_string() })?;
-        let inconsistent = |part: String, found: String, must: String| {
-            Err(ModelError::Inconsistent { kind: self.kind, part, found, must })
-        };
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+        if tensor.dtype() != dtype || tensor.shape() != shape {
             let found = format!("{} of shape {:?}", tensor.dtype(), tensor.shape());
-            return inconsistent(format!("tensor {name:?}"), found, format!("F32 of shape {shape:?}"));
+            return self.inconsistent(format!("tensor {name:?}"), found, format!("{dtype} of shape {shape:?}"));
         }
         let chunks = tensor.data().chunks_exact(4);
-        let values: Vec<f32> = chunks.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes"))).collect();
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => inconsistent(format!("value {at} of tensor {name:?}"), values[at].to_string(), "finite".into()),
-            None => Ok(values),
+        Ok(chunks.map(|bytes| bytes.try_into().expect("four bytes")).collect())
+    }
+
+    /// Parts of the file contradict each other.
+    pub(crate) fn inconsistent<T>(&self, part: String, found: String, must: String) -> Result<T, ModelError> {
+        Err(ModelError::Inconsistent { kind: self.kind, part, found, must })
+    }
+
+    /// Length of the array `name`, which must have one dimension.
+    pub(crate) fn len(&self, name: &str) -> Result<usize, ModelError> {
+        match self.shape(name)?[..] {
+            [len] => Ok(len),
+            ref other => self.inconsistent(format!("shape of {name:?}"), format!("{other:?}"), "one dimension".into()),
         }
     }
 

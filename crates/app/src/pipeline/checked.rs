@@ -126,8 +126,10 @@ pub struct Recommend {
     pub label: FutureLabel,
     /// Users with fewer distinct earlier items neither train nor count.
     pub history_items_min: u32,
-    /// Sampled items without the label for each with it.
-    pub negatives_per_positive: u32,
+    /// Column of the label source with the kind of the item.
+    pub item_group: Option<String>,
+    /// Sampled items without the label for each user and training window.
+    pub negatives_per_user: u32,
     /// How many items each generator proposes.
     pub candidates: Candidates,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use paceline_core::{Period, Timestamp};
-use paceline_models::recommend::ItemItem;
+use paceline_models::recommend::{HistoryItem, ItemItem};
 
 use super::Purchases;
 
@@ -115,6 +115,56 @@ pub fn fit_bought_together(purchases: &Purchases, t: Timestamp, spec: &BoughtTog
     ItemItem::new(&lists)
 }
 
+/// How [`fit_also_bought`] counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AlsoBoughtSpec {
+    /// After this many days a purchase counts half.
+    pub half_life_days: f64,
+    /// Neighbours kept per item.
+    pub neighbours: usize,
+    /// Of a user with a longer history only the newest so many items count, which bounds the work.
+    pub history_max: usize,
+}
+
+impl Default for AlsoBoughtSpec {
+    fn default() -> Self {
+        AlsoBoughtSpec { half_life_days: 180.0, neighbours: 300, history_max: 1_000 }
+    }
+}
+
+/// Cosine of two items over users, a purchase weighing less the longer ago it was, as known before `t`:
+/// `sum of w(u, i) w(u, j) / sqrt((d(i) + 1/2) (d(j) + 1/2))` with `d` the sum of an item's squared weights. The half
+/// keeps a single common user from counting as certainty.
+#[must_use]
+pub fn fit_also_bought(purchases: &Purchases, t: Timestamp, spec: &AlsoBoughtSpec) -> ItemItem {
+    let mut buyers_of: Vec<Vec<(u32, f64)>> = vec![Vec::new(); purchases.item_count()];
+    let mut tastes: Vec<Vec<(u32, f64)>> = Vec::with_capacity(purchases.user_count());
+    for user in 0..purchases.user_count() as u32 {
+        let mut history = purchases.state_at(user, t).history;
+        history.sort_by(|a, b| b.last.cmp(&a.last).then(a.item.cmp(&b.item)));
+        history.truncate(spec.history_max);
+        let weigh = |item: &HistoryItem| {
+            let age_days = t.seconds_since(item.last) / 86_400.0;
+            (item.item, (-age_days / spec.half_life_days).exp2())
+        };
+        let taste: Vec<(u32, f64)> = history.iter().map(weigh).collect();
+        taste.iter().for_each(|&(item, weight)| buyers_of[item as usize].push((user, weight)));
+        tastes.push(taste);
+    }
+    let length = |users: &Vec<(u32, f64)>| (users.iter().map(|(_, weight)| weight * weight).sum::<f64>() + 0.5).sqrt();
+    let lengths: Vec<f64> = buyers_of.iter().map(length).collect();
+    let mut counts = Counts::new(purchases.item_count());
+    let lists: Vec<_> = (0..purchases.item_count())
+        .map(|item| {
+            for &(user, weight) in &buyers_of[item] {
+                tastes[user as usize].iter().for_each(|&(other, taste)| counts.add(other, weight * taste));
+            }
+            counts.nearest(item, spec.neighbours, |other, sum| sum / (lengths[item] * lengths[other]))
+        })
+        .collect();
+    ItemItem::new(&lists)
+}
+
 /// Sums per item with a list of those touched, reused from row to row.
 struct Counts {
     sums: Vec<f64>,
@@ -186,6 +236,20 @@ mod tests {
         let neighbours: Vec<_> = table.neighbours(0).collect();
         let (new, old) = (0.5, 0.25);
         let expected = |weight: f64| weight / (((new + old) * weight).sqrt() + 0.05);
+        assert_eq!(neighbours.iter().map(|n| n.0).collect::<Vec<_>>(), [1, 2]);
+        assert!((f64::from(neighbours[0].1) - expected(new)).abs() < 1e-6);
+        assert!((f64::from(neighbours[1].1) - expected(old)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn also_bought_is_a_decayed_cosine_over_users() {
+        let spec = AlsoBoughtSpec { half_life_days: 10.0, ..AlsoBoughtSpec::default() };
+        // User 0 bought items 0 and 1 one half-life ago, user 1 items 0 and 2 two half-lives ago.
+        let rows = [(0, 0, 90), (0, 1, 90), (1, 0, 80), (1, 2, 80), (2, 1, 100)];
+        let table = fit_also_bought(&purchases(&rows), T, &spec);
+        let neighbours: Vec<_> = table.neighbours(0).collect();
+        let (new, old) = (0.25, 0.0625);
+        let expected = |square: f64| square / ((new + old + 0.5) * (square + 0.5)).sqrt();
         assert_eq!(neighbours.iter().map(|n| n.0).collect::<Vec<_>>(), [1, 2]);
         assert!((f64::from(neighbours[0].1) - expected(new)).abs() < 1e-6);
         assert!((f64::from(neighbours[1].1) - expected(old)).abs() < 1e-6);

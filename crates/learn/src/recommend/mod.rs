@@ -8,7 +8,9 @@ mod purchases;
 mod sample;
 mod similar_users;
 
-pub use item_item::{BoughtNextSpec, BoughtTogetherSpec, fit_bought_next, fit_bought_together};
+pub use item_item::{
+    AlsoBoughtSpec, BoughtNextSpec, BoughtTogetherSpec, fit_also_bought, fit_bought_next, fit_bought_together,
+};
 pub use outcomes::{Outcomes, UserOutcome};
 pub use purchases::{Purchase, Purchases};
 pub use sample::{LabelledPair, SampleSpec, sample_pairs};

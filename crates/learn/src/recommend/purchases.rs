@@ -120,16 +120,36 @@ impl Purchases {
         known
     }
 
-    /// Rows per item in `[t - window, t)` as known before `t`.
+    /// Distinct buyers per item in `[t - window, t)` as known before `t`.
     #[must_use]
-    pub fn popularity_at(&self, t: Timestamp, window: Period) -> Vec<u32> {
-        let start = t - window;
-        let mut counts = vec![0; self.item_count];
-        for row in self.rows.iter().filter(|row| row.time >= start && row.time < t && row.known < t) {
-            counts[row.item as usize] += 1;
-        }
-        counts
+    pub fn buyers_at(&self, t: Timestamp, window: Period) -> Vec<u32> {
+        self.count_users(t, |row| row.last >= t - window)
     }
+
+    /// Users per item who bought it for the first time in `[t - window, t)`, as known before `t`.
+    #[must_use]
+    pub fn first_buyers_at(&self, t: Timestamp, window: Period) -> Vec<u32> {
+        self.count_users(t, |row| row.first >= t - window)
+    }
+
+    fn count_users(&self, t: Timestamp, counts: impl Fn(&Span) -> bool) -> Vec<u32> {
+        let mut users = vec![0; self.item_count];
+        let mut spans: BTreeMap<u32, Span> = BTreeMap::new();
+        for user in 0..self.user_count() as u32 {
+            spans.clear();
+            for row in self.known(user, t) {
+                spans.entry(row.item).or_insert(Span { first: row.time, last: row.time }).last = row.time;
+            }
+            spans.iter().filter(|(_, span)| counts(span)).for_each(|(&item, _)| users[item as usize] += 1);
+        }
+        users
+    }
+}
+
+/// A user's first and last purchase of one item.
+struct Span {
+    first: Timestamp,
+    last: Timestamp,
 }
 
 #[cfg(test)]
@@ -175,6 +195,9 @@ mod tests {
         assert_eq!(purchases.bought_between(0, day(7), day(12), false), [1, 2]);
         assert_eq!(purchases.bought_between(0, day(8), day(13), true), [2, 3]);
         assert_eq!(purchases.items_known_at(day(11)), [true, true, false, false]);
-        assert_eq!(purchases.popularity_at(day(11), Period::days(4)), [0, 2, 0, 0]);
+        assert_eq!(purchases.buyers_at(day(11), Period::days(4)), [0, 1, 0, 0], "one user, two rows");
+        assert_eq!(purchases.buyers_at(day(21), Period::days(13)), [0, 1, 1, 1]);
+        assert_eq!(purchases.first_buyers_at(day(11), Period::days(4)), [0, 1, 0, 0]);
+        assert_eq!(purchases.first_buyers_at(day(11), Period::days(3)), [0; 4], "item 1 was first bought on day 7");
     }
 }

@@ -1,7 +1,7 @@
 //! Users as vectors over items, for the votes of similar users.
 
 use paceline_core::Timestamp;
-use paceline_models::recommend::{Neighbour, SimilarUsers};
+use paceline_models::recommend::{Circles, Neighbour, SimilarUsers};
 
 use super::Purchases;
 
@@ -9,7 +9,7 @@ use super::Purchases;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SimilarUsersSpec {
     /// How many nearest users vote.
-    pub nearest: usize,
+    pub circles: Circles,
     /// After this many days a purchase counts half in the similarity.
     pub taste_half_life_days: f64,
     /// After this many days a neighbour's purchase counts half as a vote, in the fast and in the slow score.
@@ -19,7 +19,8 @@ pub struct SimilarUsersSpec {
 impl Default for SimilarUsersSpec {
     /// Short votes on purpose: on a gift shop's data 15 days reach an NDCG@10 of 0.106, the best of all single sources.
     fn default() -> Self {
-        SimilarUsersSpec { nearest: 400, taste_half_life_days: 180.0, vote_half_lives_days: [15.0, 60.0] }
+        let circles = Circles { wide: 400, close: 100 };
+        SimilarUsersSpec { circles, taste_half_life_days: 180.0, vote_half_lives_days: [15.0, 60.0] }
     }
 }
 
@@ -44,7 +45,7 @@ pub fn fit_similar_users(purchases: &Purchases, t: Timestamp, spec: &SimilarUser
             neighbour
         })
         .collect();
-    SimilarUsers::new(&users, purchases.item_count(), spec.nearest, spec.taste_half_life_days)
+    SimilarUsers::new(&users, purchases.item_count(), spec.circles, spec.taste_half_life_days)
 }
 
 #[cfg(test)]

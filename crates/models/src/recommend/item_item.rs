@@ -1,18 +1,7 @@
 //! Item-item similarities: for each item its nearest neighbours.
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use thiserror::Error;
-
-/// Why a file is not a table of item-item similarities.
-#[derive(Debug, Error)]
-pub enum ItemItemError {
-    /// Not a safetensors file, or without one of the three tensors.
-    #[error("item-item file: {0}")]
-    Format(#[from] safetensors::SafeTensorError),
-    /// The tensors contradict each other.
-    #[error("item-item file: {0}")]
-    Content(String),
-}
+use crate::ModelError;
+use crate::tensors::{Tensor, TensorFile, Values};
 
 /// Sparse similarities: neighbours of item `i` are `neighbours[offsets[i]..offsets[i + 1]]`, nearest first.
 ///
@@ -62,62 +51,51 @@ impl ItemItem {
         self.neighbours[range.clone()].iter().copied().zip(self.similarities[range].iter().copied())
     }
 
-    /// The file's bytes: safetensors with `offsets` and `neighbours` (u32) and `similarities` (f32).
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let bytes_u32 = |values: &[u32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        let offsets = bytes_u32(&self.offsets);
-        let neighbours = bytes_u32(&self.neighbours);
-        let similarities: Vec<u8> = self.similarities.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let view = |dtype, len: usize, data| TensorView::new(dtype, vec![len], data).expect("lengths agree");
-        let tensors = [
-            ("neighbours", view(Dtype::U32, self.neighbours.len(), &neighbours)),
-            ("offsets", view(Dtype::U32, self.offsets.len(), &offsets)),
-            ("similarities", view(Dtype::F32, self.similarities.len(), &similarities)),
-        ];
-        safetensors::serialize(tensors, None).expect("plain tensors serialize")
+    /// Its arrays, named `NAME.offsets`, `NAME.neighbours` and `NAME.similarities`.
+    pub(crate) fn tensors(&self, name: &str) -> [Tensor<'_>; 3] {
+        [
+            (format!("{name}.offsets"), vec![self.offsets.len()], Values::U32(&self.offsets)),
+            (format!("{name}.neighbours"), vec![self.neighbours.len()], Values::U32(&self.neighbours)),
+            (format!("{name}.similarities"), vec![self.similarities.len()], Values::F32(&self.similarities)),
+        ]
     }
 
-    /// Reads what [`ItemItem::to_bytes`] wrote; everything is checked, so a damaged file is an error and never a panic.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ItemItemError> {
-        let tensors = SafeTensors::deserialize(bytes)?;
-        let words = |name: &str, dtype: Dtype| -> Result<Vec<[u8; 4]>, ItemItemError> {
-            let tensor = tensors.tensor(name)?;
-            if tensor.dtype() != dtype {
-                return Err(ItemItemError::Content(format!(
-                    "tensor {name} is {:?}, expected {dtype:?}",
-                    tensor.dtype()
-                )));
-            }
-            Ok(tensor.data().chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]).collect())
-        };
+    /// Reads what [`ItemItem::tensors`] names, for `items` items; everything is checked.
+    pub(crate) fn read(file: &TensorFile<'_>, name: &str, items: usize) -> Result<Self, ModelError> {
+        let count = file.len(&format!("{name}.neighbours"))?;
         let table = ItemItem {
-            offsets: words("offsets", Dtype::U32)?.into_iter().map(u32::from_le_bytes).collect(),
-            neighbours: words("neighbours", Dtype::U32)?.into_iter().map(u32::from_le_bytes).collect(),
-            similarities: words("similarities", Dtype::F32)?.into_iter().map(f32::from_le_bytes).collect(),
+            offsets: file.positions(&format!("{name}.offsets"), &[items + 1])?,
+            neighbours: file.positions(&format!("{name}.neighbours"), &[count])?,
+            similarities: file.values(&format!("{name}.similarities"), &[count])?,
         };
-        table.check()?;
-        Ok(table)
+        check_offsets(file, name, &table.offsets, count)?;
+        if let Some(&neighbour) = table.neighbours.iter().find(|&&neighbour| neighbour as usize >= items) {
+            return file.inconsistent(
+                format!("a neighbour in {name}"),
+                neighbour.to_string(),
+                format!("below the number of items, {items}"),
+            );
+        }
+        match table.similarities.iter().find(|similarity| **similarity < 0.0) {
+            Some(similarity) => {
+                file.inconsistent(format!("a similarity in {name}"), similarity.to_string(), "at least 0".into())
+            }
+            None => Ok(table),
+        }
     }
+}
 
-    fn check(&self) -> Result<(), ItemItemError> {
-        let content = |text: String| Err(ItemItemError::Content(text));
-        if self.offsets.first() != Some(&0) || !self.offsets.is_sorted() {
-            return content("offsets do not start at 0 or decrease".to_owned());
-        }
-        if self.offsets.last().map(|&end| end as usize) != Some(self.neighbours.len())
-            || self.neighbours.len() != self.similarities.len()
-        {
-            return content("offsets, neighbours and similarities have different lengths".to_owned());
-        }
-        if let Some(&neighbour) = self.neighbours.iter().find(|&&neighbour| neighbour as usize >= self.len()) {
-            return content(format!("neighbour {neighbour} of {} items", self.len()));
-        }
-        match self.similarities.iter().find(|similarity| !similarity.is_finite() || **similarity < 0.0) {
-            Some(similarity) => content(format!("similarity {similarity}")),
-            None => Ok(()),
-        }
+/// Offsets of rows that follow each other and end at `count`.
+pub(crate) fn check_offsets(
+    file: &TensorFile<'_>,
+    name: &str,
+    offsets: &[u32],
+    count: usize,
+) -> Result<(), ModelError> {
+    if offsets.first() == Some(&0) && offsets.is_sorted() && offsets.last().map(|&end| end as usize) == Some(count) {
+        return Ok(());
     }
+    file.inconsistent(format!("offsets of {name}"), "not in order".into(), format!("ascending from 0 to {count}"))
 }
 
 #[cfg(test)]
@@ -129,25 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_round_trip() {
-        let read = ItemItem::from_bytes(&table().to_bytes()).expect("its own bytes");
-        assert_eq!(read, table());
-        assert_eq!(read.neighbours(0).collect::<Vec<_>>(), [(1, 0.5), (2, 0.25)]);
-        assert_eq!(read.neighbours(7).count(), 0);
-    }
-
-    #[test]
-    fn damaged_files_are_refused() {
-        let good = table().to_bytes();
-        assert!(ItemItem::from_bytes(&good[..good.len() - 1]).is_err());
-        let damaged = [
-            ItemItem { offsets: vec![0, 3, 2, 3], ..table() },
-            ItemItem { offsets: vec![0, 2, 2, 9], ..table() },
-            ItemItem { neighbours: vec![1, 2, 3], ..table() },
-            ItemItem { similarities: vec![0.5, f32::NAN, 0.1], ..table() },
-        ];
-        for table in damaged {
-            assert!(matches!(ItemItem::from_bytes(&table.to_bytes()), Err(ItemItemError::Content(_))), "{table:?}");
-        }
+    fn neighbours_of_an_item_outside_the_table_are_none() {
+        assert_eq!(table().neighbours(0).collect::<Vec<_>>(), [(1, 0.5), (2, 0.25)]);
+        assert_eq!(table().neighbours(7).count(), 0);
     }
 }

@@ -8,6 +8,7 @@
 //! Nothing here reads a clock or a store: the user's state and the time are arguments.
 
 mod catalogue;
+mod file;
 mod item_item;
 mod rank;
 mod retrieve;
@@ -15,8 +16,8 @@ mod similar_users;
 mod stored;
 
 pub use catalogue::Catalogue;
-pub use item_item::{ItemItem, ItemItemError};
+pub use item_item::ItemItem;
 pub use rank::{Ranked, rank};
 pub use retrieve::{CandidateCounts, CandidateScore, HistoryItem, Retriever, Scratch, UserState};
-pub use similar_users::{Neighbour, SimilarUsers};
+pub use similar_users::{Circles, Neighbour, SimilarUsers, Votes};
 pub use stored::{decode_list, decode_user, encode_list, encode_user};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use paceline_core::Timestamp;
 use paceline_kernels::dot::dot;
 
-use super::similar_users::SimilarUsersScratch;
+use super::similar_users::{SimilarUsersScratch, Votes};
 use super::{ItemItem, SimilarUsers};
 
 /// A score that the candidate stage gives every item. The order is that of the columns.
@@ -20,24 +20,36 @@ pub enum CandidateScore {
     Together,
     /// How often it lies in one basket with the items of the user's newest basket.
     LastBasket,
-    /// What users with a similar history bought in the last days.
+    /// The largest similarity to an item that the user bought: how much the buyers of both are the same.
+    AlsoBought,
+    /// What many users with a similar history bought in the last days.
     SimilarUsers,
-    /// The same over the last months.
-    SimilarUsersSlow,
+    /// The same of the most similar users alone.
+    ClosestUsers,
+    /// What the most similar users bought over the last months.
+    ClosestUsersSlow,
+    /// How much the user bought of the item's own group; newer purchases count more.
+    Group,
     /// Popularity in a recent window.
     Popular,
+    /// How many users bought it for the first time lately.
+    FirstBuyers,
 }
 
 impl CandidateScore {
     /// All scores, in column order.
-    pub const ALL: [CandidateScore; 7] = [
+    pub const ALL: [CandidateScore; 11] = [
         CandidateScore::Als,
         CandidateScore::ItemItem,
         CandidateScore::Together,
         CandidateScore::LastBasket,
+        CandidateScore::AlsoBought,
         CandidateScore::SimilarUsers,
-        CandidateScore::SimilarUsersSlow,
+        CandidateScore::ClosestUsers,
+        CandidateScore::ClosestUsersSlow,
+        CandidateScore::Group,
         CandidateScore::Popular,
+        CandidateScore::FirstBuyers,
     ];
 
     /// The name as a feature: `candidate.als`.
@@ -48,9 +60,13 @@ impl CandidateScore {
             CandidateScore::ItemItem => "item_item",
             CandidateScore::Together => "together",
             CandidateScore::LastBasket => "last_basket",
+            CandidateScore::AlsoBought => "also_bought",
             CandidateScore::SimilarUsers => "similar_users",
-            CandidateScore::SimilarUsersSlow => "similar_users_slow",
+            CandidateScore::ClosestUsers => "closest_users",
+            CandidateScore::ClosestUsersSlow => "closest_users_slow",
+            CandidateScore::Group => "group",
             CandidateScore::Popular => "popular",
+            CandidateScore::FirstBuyers => "first_buyers",
         }
     }
 }
@@ -132,14 +148,22 @@ pub struct Retriever {
     pub bought_next: ItemItem,
     /// What lies in one basket with an item.
     pub bought_together: ItemItem,
+    /// Items with the same buyers.
+    pub also_bought: ItemItem,
     /// What similar users bought.
     pub similar_users: SimilarUsers,
-    /// Popularity of each item in the recent window, `ln(1 + rows)`.
+    /// The group of each item, numbered from 0; empty when items have no groups.
+    pub groups: Vec<u32>,
+    /// Distinct buyers of each item in the recent window.
     pub popularity: Vec<f32>,
+    /// Users who bought the item for the first time lately.
+    pub first_buyers: Vec<f32>,
     /// Items that may be answered at all: those known at the time that this describes.
     pub available: Vec<bool>,
     /// After this many days a purchase counts half as a cause ([`CandidateScore::ItemItem`], [`CandidateScore::Together`]).
     pub half_life_days: f64,
+    /// After this many days a purchase counts half as a taste ([`CandidateScore::Group`]).
+    pub taste_half_life_days: f64,
 }
 
 /// Buffers of one request, reused by the next on the same thread.
@@ -147,9 +171,10 @@ pub struct Retriever {
 pub struct Scratch {
     scores: [Vec<f32>; CandidateScore::ALL.len()],
     users: SimilarUsersScratch,
+    groups: Vec<f32>,
     /// Weight of the user's history: what [`CandidateScore::ItemItem`] and [`CandidateScore::Together`] grow with.
     pub history_weight: f32,
-    /// Sum of the similarities of the users who voted: what [`CandidateScore::SimilarUsers`] grows with.
+    /// Sum of the similarities of the most similar users: what their votes grow with.
     pub neighbour_weight: f32,
     blocked: Vec<bool>,
     chosen: Vec<bool>,
@@ -185,17 +210,38 @@ impl Retriever {
             scores.clear();
             scores.resize(items, 0.0);
         }
-        let [als, item_item, together, last_basket, similar, similar_slow, popular] = &mut scratch.scores;
+        let [
+            als,
+            item_item,
+            together,
+            last_basket,
+            also_bought,
+            similar,
+            closest,
+            closest_slow,
+            group,
+            popular,
+            first_buyers,
+        ] = &mut scratch.scores;
         if user.factors.len() == self.dimensions && self.dimensions > 0 {
             for (score, factors) in als.iter_mut().zip(self.item_factors.chunks_exact(self.dimensions)) {
                 *score = dot(&user.factors, factors);
             }
         }
         scratch.history_weight = 0.0;
+        scratch.groups.clear();
+        scratch.groups.resize(self.groups.iter().max().map_or(0, |&last| last as usize + 1), 0.0);
         for bought in &user.history {
             let age_days = now.seconds_since(bought.last).max(0.0) / 86_400.0;
             let weight = (-age_days / self.half_life_days).exp2() as f32;
             scratch.history_weight += weight;
+            if let Some(&group) = self.groups.get(bought.item as usize) {
+                scratch.groups[group as usize] += (-age_days / self.taste_half_life_days).exp2() as f32;
+            }
+            for (neighbour, similarity) in self.also_bought.neighbours(bought.item) {
+                let largest = &mut also_bought[neighbour as usize];
+                *largest = largest.max(similarity);
+            }
             for (neighbour, similarity) in self.bought_next.neighbours(bought.item) {
                 item_item[neighbour as usize] += weight * similarity;
             }
@@ -208,9 +254,13 @@ impl Retriever {
                 last_basket[neighbour as usize] += similarity;
             }
         }
-        scratch.neighbour_weight =
-            self.similar_users.score(&user.history, now, user.number, &mut scratch.users, similar, similar_slow);
+        let votes = Votes { wide: similar, close: closest, close_slow: closest_slow };
+        scratch.neighbour_weight = self.similar_users.score(&user.history, now, user.number, &mut scratch.users, votes);
+        for (score, &number) in group.iter_mut().zip(&self.groups) {
+            *score = scratch.groups[number as usize];
+        }
         popular.copy_from_slice(&self.popularity);
+        first_buyers.copy_from_slice(&self.first_buyers);
 
         scratch.blocked.clear();
         scratch.blocked.extend(self.available.iter().map(|available| !available));
@@ -257,7 +307,7 @@ impl Retriever {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recommend::Neighbour;
+    use crate::recommend::{Circles, Neighbour};
 
     fn day(day: i64) -> Timestamp {
         Timestamp::from_seconds(day * 86_400)
@@ -276,18 +326,22 @@ mod tests {
                 vec![(3, 0.6)],
             ]),
             bought_together: ItemItem::new(&[vec![(2, 0.5)], vec![], vec![], vec![(4, 0.25)], vec![]]),
+            also_bought: ItemItem::new(&[vec![(1, 0.3), (2, 0.6)], vec![], vec![], vec![(2, 0.5)], vec![]]),
             similar_users: SimilarUsers::new(
                 &[
                     Neighbour { taste: vec![(0, 1.0)], recent: vec![(0, [1.0, 1.0])] },
                     Neighbour { taste: vec![(3, 1.0)], recent: vec![(2, [0.5, 0.75])] },
                 ],
                 5,
-                10,
+                Circles { wide: 10, close: 10 },
                 1e12,
             ),
+            groups: vec![0, 0, 1, 1, 2],
             popularity: vec![0.1, 0.2, 0.3, 0.4, 0.5],
+            first_buyers: vec![5.0, 4.0, 3.0, 2.0, 1.0],
             available: vec![true; 5],
             half_life_days: 10.0,
+            taste_half_life_days: 5.0,
         }
     }
 
@@ -312,12 +366,16 @@ mod tests {
         assert_eq!(scratch.scores(CandidateScore::ItemItem), [0.0, 0.4, 0.2, 0.0, 0.6]);
         assert_eq!(scratch.scores(CandidateScore::Together), [0.0, 0.0, 0.25, 0.0, 0.25]);
         assert_eq!(scratch.scores(CandidateScore::LastBasket), [0.0, 0.0, 0.0, 0.0, 0.25]);
+        assert_eq!(scratch.scores(CandidateScore::AlsoBought), [0.0, 0.3, 0.6, 0.0, 0.0]);
+        // Item 0 was bought two of these half-lives ago, item 3 now; item 1 shares the group of 0, item 2 that of 3.
+        assert_eq!(scratch.scores(CandidateScore::Group), [0.25, 0.25, 1.0, 1.0, 0.0]);
         assert_eq!(scratch.scores(CandidateScore::Popular), [0.1, 0.2, 0.3, 0.4, 0.5]);
+        assert_eq!(scratch.scores(CandidateScore::FirstBuyers), [5.0, 4.0, 3.0, 2.0, 1.0]);
         assert_eq!(scratch.history_weight, 1.5);
         // User 0 is oneself; user 1 shares one of two equally heavy items.
         assert!((scratch.neighbour_weight - 0.5f32.sqrt()).abs() < 1e-6);
         assert!((scratch.scores(CandidateScore::SimilarUsers)[2] - 0.5 * 0.5f32.sqrt()).abs() < 1e-6);
-        assert!((scratch.scores(CandidateScore::SimilarUsersSlow)[2] - 0.75 * 0.5f32.sqrt()).abs() < 1e-6);
+        assert!((scratch.scores(CandidateScore::ClosestUsersSlow)[2] - 0.75 * 0.5f32.sqrt()).abs() < 1e-6);
     }
 
     #[test]

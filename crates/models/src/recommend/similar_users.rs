@@ -1,8 +1,13 @@
 //! What users with a similar history bought lately.
 
+use serde::{Deserialize, Serialize};
+
 use paceline_core::Timestamp;
 
 use super::HistoryItem;
+use super::item_item::check_offsets;
+use crate::ModelError;
+use crate::tensors::{Tensor, TensorFile, Values};
 
 /// One user's part of [`SimilarUsers::new`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,16 +20,37 @@ pub struct Neighbour {
 
 /// Users as sparse vectors over items, and what they bought lately, as of one time.
 ///
-/// The similarity of two users is the cosine of their vectors; the `nearest` most similar users of a user vote for the
-/// items that they bought, newer purchases counting more.
+/// The similarity of two users is the cosine of their vectors. The most similar users of a user vote for the items that
+/// they bought, newer purchases counting more: many users in the wide circle, a quarter or so of them in the close one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SimilarUsers {
-    nearest: usize,
+    circles: Circles,
     half_life_days: f64,
     /// Per item the users with it in their vector, unit length.
     postings: Rows<f32>,
     /// Per user what they bought lately.
     recent: Rows<[f32; 2]>,
+}
+
+/// How many nearest users vote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Circles {
+    /// In the wide circle.
+    pub wide: usize,
+    /// In the close circle, at most as many.
+    pub close: usize,
+}
+
+/// What similar users vote for, one value per item; votes are added to what is there.
+#[derive(Debug)]
+pub struct Votes<'a> {
+    /// The wide circle's votes by the fast decay.
+    pub wide: &'a mut [f32],
+    /// The close circle's by the fast decay.
+    pub close: &'a mut [f32],
+    /// The close circle's by the slow decay.
+    pub close_slow: &'a mut [f32],
 }
 
 /// Rows of (index, value) pairs, one after the other.
@@ -67,9 +93,10 @@ impl SimilarUsers {
     /// tastes were weighed by.
     ///
     /// # Panics
-    /// When an item is not below `item_count`: the caller's bug.
+    /// When an item is not below `item_count`, or the close circle is wider than the wide one: the caller's bug.
     #[must_use]
-    pub fn new(users: &[Neighbour], item_count: usize, nearest: usize, half_life_days: f64) -> Self {
+    pub fn new(users: &[Neighbour], item_count: usize, circles: Circles, half_life_days: f64) -> Self {
+        assert!(circles.close <= circles.wide, "{circles:?}");
         let mut by_item: Vec<Vec<(u32, f32)>> = vec![Vec::new(); item_count];
         let mut recent = Rows::default();
         for (user, neighbour) in (0u32..).zip(users) {
@@ -82,19 +109,18 @@ impl SimilarUsers {
         }
         let mut postings = Rows::default();
         by_item.into_iter().for_each(|users| postings.push(users));
-        SimilarUsers { nearest, half_life_days, postings, recent }
+        SimilarUsers { circles, half_life_days, postings, recent }
     }
 
-    /// Adds the votes of the nearest users to `fast` and `slow` (one value per item) and returns the sum of their
-    /// similarities. `myself` is the asking user's own number, who does not vote.
+    /// Adds the votes of the nearest users and returns the sum of similarities in the close circle. `myself` is the
+    /// asking user's own number, who does not vote.
     pub fn score(
         &self,
         history: &[HistoryItem],
         now: Timestamp,
         myself: Option<u32>,
         scratch: &mut SimilarUsersScratch,
-        fast: &mut [f32],
-        slow: &mut [f32],
+        votes: Votes<'_>,
     ) -> f32 {
         let SimilarUsersScratch { similarity, touched } = scratch;
         similarity.resize(self.recent.len(), 0.0);
@@ -118,21 +144,29 @@ impl SimilarUsers {
                 *sum = 0.0;
             }
         }
-        let nearer = |a: &u32, b: &u32| similarity[*b as usize].total_cmp(&similarity[*a as usize]).then(a.cmp(b));
-        if touched.len() > self.nearest && self.nearest > 0 {
-            touched.select_nth_unstable_by(self.nearest - 1, nearer);
-        }
-        let voters = touched.len().min(self.nearest);
+        let Circles { wide, close } = self.circles;
+        nearest_first(touched, wide, similarity);
+        let wide = touched.len().min(wide);
+        nearest_first(&mut touched[..wide], close, similarity);
+        let close = wide.min(close);
         // A fixed order of additions, so that equal requests give equal bits.
-        touched[..voters].sort_unstable();
+        touched[..close].sort_unstable();
+        touched[close..wide].sort_unstable();
         let length = squares.sqrt().max(f32::MIN_POSITIVE);
         let mut total = 0.0;
-        for &user in &touched[..voters] {
+        for &user in &touched[..close] {
             let vote = similarity[user as usize] / length;
             total += vote;
-            for &(item, [fast_weight, slow_weight]) in self.recent.row(user) {
-                fast[item as usize] += vote * fast_weight;
-                slow[item as usize] += vote * slow_weight;
+            for &(item, [fast, slow]) in self.recent.row(user) {
+                votes.wide[item as usize] += vote * fast;
+                votes.close[item as usize] += vote * fast;
+                votes.close_slow[item as usize] += vote * slow;
+            }
+        }
+        for &user in &touched[close..wide] {
+            let vote = similarity[user as usize] / length;
+            for &(item, [fast, _]) in self.recent.row(user) {
+                votes.wide[item as usize] += vote * fast;
             }
         }
         for &user in touched.iter() {
@@ -141,10 +175,112 @@ impl SimilarUsers {
         total
     }
 
+    /// The arrays of its file.
+    pub(crate) fn arrays(&self) -> Arrays {
+        let (posting_users, posting_weights) = self.postings.entries.iter().copied().unzip();
+        let recent = &self.recent.entries;
+        Arrays {
+            posting_offsets: self.postings.offsets.clone(),
+            posting_users,
+            posting_weights,
+            recent_offsets: self.recent.offsets.clone(),
+            recent_items: recent.iter().map(|entry| entry.0).collect(),
+            recent_fast: recent.iter().map(|entry| entry.1[0]).collect(),
+            recent_slow: recent.iter().map(|entry| entry.1[1]).collect(),
+        }
+    }
+
+    /// From the arrays of `file`, named as in [`Arrays::tensors`]; everything is checked.
+    pub(crate) fn read(
+        file: &TensorFile<'_>,
+        items: usize,
+        circles: Circles,
+        half_life_days: f64,
+    ) -> Result<Self, ModelError> {
+        let count = |name: &str| file.len(&format!("similar_users.{name}"));
+        let positions = |name: &str, len: usize| file.positions(&format!("similar_users.{name}"), &[len]);
+        let values = |name: &str, len: usize| file.values(&format!("similar_users.{name}"), &[len]);
+        let (posting_count, recent_count) = (count("posting_users")?, count("recent_items")?);
+        let posting_offsets = positions("posting_offsets", items + 1)?;
+        let recent_offsets = positions("recent_offsets", count("recent_offsets")?)?;
+        check_offsets(file, "similar_users.postings", &posting_offsets, posting_count)?;
+        check_offsets(file, "similar_users.recent", &recent_offsets, recent_count)?;
+        let users = recent_offsets.len() - 1;
+        let below = |what: &str, places: &[u32], bound: usize| match places.iter().find(|&&at| at as usize >= bound) {
+            Some(at) => {
+                file.inconsistent(format!("a {what} in similar_users"), at.to_string(), format!("below {bound}"))
+            }
+            None => Ok(()),
+        };
+        let posting_users = positions("posting_users", posting_count)?;
+        let recent_items = positions("recent_items", recent_count)?;
+        below("user", &posting_users, users)?;
+        below("item", &recent_items, items)?;
+        let posting_weights = values("posting_weights", posting_count)?;
+        let votes = values("recent_fast", recent_count)?.into_iter().zip(values("recent_slow", recent_count)?);
+        Ok(SimilarUsers {
+            circles,
+            half_life_days,
+            postings: Rows {
+                offsets: posting_offsets,
+                entries: posting_users.into_iter().zip(posting_weights).collect(),
+            },
+            recent: Rows {
+                offsets: recent_offsets,
+                entries: recent_items.into_iter().zip(votes.map(|(fast, slow)| [fast, slow])).collect(),
+            },
+        })
+    }
+
+    /// How many users vote.
+    pub(crate) fn circles(&self) -> Circles {
+        self.circles
+    }
+
+    /// After this many days a purchase of the asking user counts half.
+    pub(crate) fn half_life_days(&self) -> f64 {
+        self.half_life_days
+    }
+
     /// Users who can vote.
     #[must_use]
     pub fn user_count(&self) -> usize {
         self.recent.len()
+    }
+}
+
+/// [`SimilarUsers`] as flat arrays.
+pub(crate) struct Arrays {
+    posting_offsets: Vec<u32>,
+    posting_users: Vec<u32>,
+    posting_weights: Vec<f32>,
+    recent_offsets: Vec<u32>,
+    recent_items: Vec<u32>,
+    recent_fast: Vec<f32>,
+    recent_slow: Vec<f32>,
+}
+
+impl Arrays {
+    /// Each array under `similar_users.NAME`.
+    pub(crate) fn tensors(&self) -> [Tensor<'_>; 7] {
+        [
+            ("posting_offsets", Values::U32(&self.posting_offsets)),
+            ("posting_users", Values::U32(&self.posting_users)),
+            ("posting_weights", Values::F32(&self.posting_weights)),
+            ("recent_offsets", Values::U32(&self.recent_offsets)),
+            ("recent_items", Values::U32(&self.recent_items)),
+            ("recent_fast", Values::F32(&self.recent_fast)),
+            ("recent_slow", Values::F32(&self.recent_slow)),
+        ]
+        .map(|(name, values)| (format!("similar_users.{name}"), vec![values.len()], values))
+    }
+}
+
+/// Moves the `count` most similar users to the front; of equally similar ones those with the smaller numbers.
+fn nearest_first(users: &mut [u32], count: usize, similarity: &[f32]) {
+    if users.len() > count && count > 0 {
+        let nearer = |a: &u32, b: &u32| similarity[*b as usize].total_cmp(&similarity[*a as usize]).then(a.cmp(b));
+        users.select_nth_unstable_by(count - 1, nearer);
     }
 }
 
@@ -169,42 +305,56 @@ mod tests {
         ]
     }
 
-    fn score(nearest: usize, myself: Option<u32>, history: &[(u32, i64)]) -> (f32, Vec<f32>, Vec<f32>) {
-        let table = SimilarUsers::new(&users(), 4, nearest, 10.0);
+    struct Scored {
+        total: f32,
+        wide: Vec<f32>,
+        close: Vec<f32>,
+        close_slow: Vec<f32>,
+    }
+
+    fn score(circles: (usize, usize), myself: Option<u32>, history: &[(u32, i64)]) -> Scored {
+        let table = SimilarUsers::new(&users(), 4, Circles { wide: circles.0, close: circles.1 }, 10.0);
         let history: Vec<HistoryItem> =
             history.iter().map(|&(item, at)| HistoryItem { item, count: 1, last: day(at) }).collect();
-        let (mut fast, mut slow) = (vec![0.0; 4], vec![0.0; 4]);
         let mut scratch = SimilarUsersScratch::default();
-        let first = table.score(&history, day(100), myself, &mut scratch, &mut fast, &mut slow);
-        let (mut again_fast, mut again_slow) = (vec![0.0; 4], vec![0.0; 4]);
-        let again = table.score(&history, day(100), myself, &mut scratch, &mut again_fast, &mut again_slow);
-        assert_eq!((first, &fast, &slow), (again, &again_fast, &again_slow), "a used scratch changes nothing");
-        (first, fast, slow)
+        let mut once = || {
+            let (mut wide, mut close, mut close_slow) = (vec![0.0; 4], vec![0.0; 4], vec![0.0; 4]);
+            let votes = Votes { wide: &mut wide, close: &mut close, close_slow: &mut close_slow };
+            let total = table.score(&history, day(100), myself, &mut scratch, votes);
+            (total, wide, close, close_slow)
+        };
+        let first = once();
+        assert_eq!(first, once(), "a used scratch changes nothing");
+        let (total, wide, close, close_slow) = first;
+        Scored { total, wide, close, close_slow }
     }
 
     #[test]
     fn votes_are_cosines_times_decayed_purchases() {
         // Item 0 bought now: cosine with user 0 is 1/sqrt 2, with user 1 it is 3/5.
-        let (total, fast, slow) = score(10, None, &[(0, 100)]);
+        let Scored { total, wide, close, close_slow } = score((10, 10), None, &[(0, 100)]);
         assert!((total - (0.5f32.sqrt() + 0.6)).abs() < 1e-6);
-        assert!((fast[1] - 0.5f32.sqrt()).abs() < 1e-6 && (fast[2] - 0.3).abs() < 1e-6);
-        assert!((slow[2] - 0.48).abs() < 1e-6);
-        assert_eq!((fast[0], fast[3]), (0.0, 0.0));
+        assert!((wide[1] - 0.5f32.sqrt()).abs() < 1e-6 && (wide[2] - 0.3).abs() < 1e-6);
+        assert!((close_slow[2] - 0.48).abs() < 1e-6);
+        assert_eq!((wide[0], wide[3]), (0.0, 0.0));
+        assert_eq!(wide, close);
     }
 
     #[test]
     fn only_the_nearest_vote_and_never_oneself() {
-        let (_, fast, _) = score(1, None, &[(0, 100)]);
-        assert!(fast[1] > 0.0 && fast[2] == 0.0);
-        let (_, fast, _) = score(1, Some(0), &[(0, 100)]);
-        assert!(fast[1] == 0.0 && fast[2] > 0.0);
-        assert_eq!(score(10, Some(9), &[]).0, 0.0);
+        let Scored { total, wide, close, close_slow } = score((2, 1), None, &[(0, 100)]);
+        assert!((total - 0.5f32.sqrt()).abs() < 1e-6, "the close circle alone");
+        assert!(wide[1] > 0.0 && wide[2] > 0.0 && close[1] > 0.0 && close[2] == 0.0 && close_slow[2] == 0.0);
+        let wide = score((1, 1), Some(0), &[(0, 100)]).wide;
+        assert!(wide[1] == 0.0 && wide[2] > 0.0);
+        assert_eq!(score((10, 10), Some(9), &[]).total, 0.0);
+        assert_eq!(score((0, 0), None, &[(0, 100)]).wide, [0.0; 4]);
     }
 
     #[test]
     fn an_older_purchase_weighs_less_in_the_cosine() {
         // Items 0 (now) and 3 (one half-life ago): weights 1 and 1/2.
-        let (_, fast, _) = score(10, None, &[(0, 100), (3, 90)]);
-        assert!((fast[3] - 0.5 / 1.25f32.sqrt()).abs() < 1e-6, "{fast:?}");
+        let wide = score((10, 10), None, &[(0, 100), (3, 90)]).wide;
+        assert!((wide[3] - 0.5 / 1.25f32.sqrt()).abs() < 1e-6, "{wide:?}");
     }
 }

@@ -187,10 +187,15 @@ fn candidate_value(scores: &Scratch, score: CandidateScore, item: u32) -> f64 {
     let raw = f64::from(scores.scores(score)[item as usize]);
     match score {
         CandidateScore::ItemItem | CandidateScore::Together => raw / (f64::from(scores.history_weight) + 1e-3),
-        CandidateScore::SimilarUsers | CandidateScore::SimilarUsersSlow => {
+        CandidateScore::SimilarUsers | CandidateScore::ClosestUsers | CandidateScore::ClosestUsersSlow => {
             raw / (f64::from(scores.neighbour_weight) + 1e-6)
         }
-        CandidateScore::Als | CandidateScore::LastBasket | CandidateScore::Popular => raw,
+        CandidateScore::Als
+        | CandidateScore::LastBasket
+        | CandidateScore::AlsoBought
+        | CandidateScore::Group
+        | CandidateScore::Popular
+        | CandidateScore::FirstBuyers => raw,
     }
 }
 

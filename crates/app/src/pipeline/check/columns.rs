@@ -256,6 +256,9 @@ impl Checker<'_> {
         if let Some(table) = tables.get(&goal.label.source) {
             self.key_column(&["model", "user"], &goal.user, &goal.label.source, table);
             self.key_column(&["model", "item"], &goal.item, &goal.label.source, table);
+            if let Some(group) = &goal.item_group {
+                self.key_column(&["model", "item_group"], group, &goal.label.source, table);
+            }
         }
         for view in views {
             for (index, column) in view.entity.iter().enumerate() {

@@ -58,11 +58,11 @@ impl Checker<'_> {
             Task::Recommend => (&["user", "item", "label"], &["source", "group", "columns", "exclude"]),
             Task::Rank => (
                 &["source", "group", "label"],
-                &["user", "item", "history_items_min", "negatives_per_positive", "candidates"],
+                &["user", "item", "history_items_min", "item_group", "negatives_per_user", "candidates"],
             ),
             Task::Classify | Task::Regress => (
                 &["source", "label"],
-                &["user", "item", "group", "history_items_min", "negatives_per_positive", "candidates"],
+                &["user", "item", "group", "history_items_min", "item_group", "negatives_per_user", "candidates"],
             ),
         };
         let said = |key: &str| self.tree.nearest(&["model"]).get(key).is_some();
@@ -201,7 +201,8 @@ impl Checker<'_> {
             item,
             label: self.future_label(label, sources)?,
             history_items_min: raw.history_items_min.unwrap_or(1),
-            negatives_per_positive: raw.negatives_per_positive.unwrap_or(50),
+            item_group: raw.item_group.clone(),
+            negatives_per_user: raw.negatives_per_user.unwrap_or(40),
             candidates,
         })
     }

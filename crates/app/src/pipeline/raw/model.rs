@@ -31,9 +31,12 @@ pub struct RawModel {
     /// `recommend`: users with fewer distinct earlier items neither train nor count. By default 1.
     #[schemars(range(min = 1))]
     pub history_items_min: Option<u32>,
-    /// `recommend`: sampled items without the label for each item with it, drawn uniformly. By default 50.
-    #[schemars(range(min = 1))]
-    pub negatives_per_positive: Option<u32>,
+    /// `recommend`: column of the label source with the kind of the item, such as a product line or a genre. What a user
+    /// took up of an item's group is a score of the item; its group is that of its earliest row.
+    pub item_group: Option<String>,
+    /// `recommend`: sampled items without the label for each user and training window, drawn uniformly. By default 40.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub negatives_per_user: Option<u32>,
     /// `recommend`: how many items each generator proposes before ranking.
     pub candidates: Option<Candidates>,
     /// Models that set the quality; with several, their blend does, by weights found on tuning rows.

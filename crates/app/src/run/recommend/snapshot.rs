@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use paceline_core::{Period, Timestamp, Value};
 use paceline_learn::recommend::{
-    BoughtNextSpec, BoughtTogetherSpec, Purchases, SimilarUsersSpec, fit_bought_next, fit_bought_together,
-    fit_similar_users,
+    AlsoBoughtSpec, BoughtNextSpec, BoughtTogetherSpec, Purchases, SimilarUsersSpec, fit_also_bought, fit_bought_next,
+    fit_bought_together, fit_similar_users,
 };
 use paceline_learn::{AlsSpec, Interaction, Interactions, fit_als};
 use paceline_models::Factors;
@@ -21,6 +21,10 @@ use super::world::World;
 const FACTOR_HALF_LIFE_DAYS: f64 = 30.0;
 /// After this many days a purchase counts half as a cause of the next.
 const CAUSE_HALF_LIFE_DAYS: f64 = 90.0;
+/// After this many days a purchase counts half as a taste.
+const TASTE_HALF_LIFE_DAYS: f64 = 180.0;
+/// How far back a first purchase of an item counts as lately.
+const FIRST_BUYERS_WINDOW: Period = Period::days(30);
 
 /// The candidate stage and the features as of one time.
 pub struct Snapshot {
@@ -40,16 +44,20 @@ impl Snapshot {
     pub fn at(world: &World, cut: Timestamp, popular_window: Period, seed: u64, threads: usize) -> Result<Snapshot> {
         let purchases = &world.purchases;
         let factors = fit_als(&weighted(purchases, cut)?, &als_spec(seed), threads)?;
-        let popularity = purchases.popularity_at(cut, popular_window);
+        let counts = |users: Vec<u32>| users.into_iter().map(|count| count as f32).collect();
         let retriever = Retriever {
             item_factors: factors.items().to_vec(),
             dimensions: factors.dimensions(),
             bought_next: fit_bought_next(purchases, cut, &BoughtNextSpec::default()),
             bought_together: fit_bought_together(purchases, cut, &BoughtTogetherSpec::default()),
+            also_bought: fit_also_bought(purchases, cut, &AlsoBoughtSpec::default()),
             similar_users: fit_similar_users(purchases, cut, &SimilarUsersSpec::default()),
-            popularity: popularity.into_iter().map(|rows| (f64::from(rows)).ln_1p() as f32).collect(),
+            groups: world.groups.clone(),
+            popularity: counts(purchases.buyers_at(cut, popular_window)),
+            first_buyers: counts(purchases.first_buyers_at(cut, FIRST_BUYERS_WINDOW)),
             available: purchases.items_known_at(cut),
             half_life_days: CAUSE_HALF_LIFE_DAYS,
+            taste_half_life_days: TASTE_HALF_LIFE_DAYS,
         };
         let item_columns = world.item_side.types().len();
         let items = ItemTable::new(world.item_side.values_at(world.catalogue.items(), cut, threads)?, item_columns);

@@ -18,6 +18,8 @@ use crate::tables;
 pub struct World {
     /// All items of the label source.
     pub catalogue: Catalogue,
+    /// The group of each item, numbered from 0 in order of appearance; empty without `item_group`.
+    pub groups: Vec<u32>,
     /// All users of the label source; the position is the user's number.
     pub users: Vec<KeyPart>,
     /// Who bought what when.
@@ -56,6 +58,7 @@ impl World {
         }
         let sales = &sources[goal.label.source.as_str()];
         let (catalogue, users, rows) = purchases(sales, goal)?;
+        let groups = groups(sales, goal, &catalogue)?;
         let times = rows
             .iter()
             .fold((Timestamp::MAX, Timestamp::MIN), |(low, high), row| (low.min(row.time), high.max(row.time)));
@@ -66,6 +69,7 @@ impl World {
             user_side: side(&goal.user, example_user)?,
             item_side: side(&goal.item, catalogue.item(0))?,
             catalogue,
+            groups,
             users,
             purchases,
             times,
@@ -111,6 +115,35 @@ fn without_password(path: &str) -> String {
         Some((scheme, (user, place))) if !user.contains('/') => format!("{scheme}://{place}"),
         _ => path.to_owned(),
     }
+}
+
+/// The group of each item is that of its earliest row, which no later row can change.
+fn groups(sales: &SourceTable, goal: &Recommend, catalogue: &Catalogue) -> Result<Vec<u32>> {
+    let Some(name) = &goal.item_group else { return Ok(Vec::new()) };
+    let column = |name: &str| {
+        let found = sales.rows.column_by_name(name);
+        found.with_context(|| format!("[sources.{}] has no column {name:?}", sales.name))
+    };
+    let items = keys_of(column(&goal.item)?, &goal.item)?;
+    let groups = keys_of(column(name)?, name)?;
+    let times = sales.event_time.as_ref().context("a recommender's source has event times")?;
+    let mut earliest: Vec<Option<(Timestamp, Option<&KeyPart>)>> = vec![None; catalogue.len()];
+    for (row, (item, group)) in items.iter().zip(&groups).enumerate() {
+        let Some(item) = item.as_ref().and_then(|item| catalogue.index_of(item)) else { continue };
+        let known = &mut earliest[item as usize];
+        if known.is_none_or(|(time, _)| times[row] < time) {
+            *known = Some((times[row], group.as_ref()));
+        }
+    }
+    // Items without a group share one: that they lack it is what they have in common.
+    let mut numbers: HashMap<Option<&KeyPart>, u32> = HashMap::new();
+    Ok(earliest
+        .iter()
+        .map(|row| {
+            let next = numbers.len() as u32;
+            *numbers.entry(row.and_then(|(_, group)| group)).or_insert(next)
+        })
+        .collect())
 }
 
 fn purchases(sales: &SourceTable, goal: &Recommend) -> Result<(Catalogue, Vec<KeyPart>, Vec<Purchase>)> {
