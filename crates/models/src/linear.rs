@@ -139,7 +139,12 @@ mod tests {
     /// Two columns, the second sometimes missing; read from a file's form, whatever else that form gains.
     fn linear(output: NetworkOutput) -> Linear {
         let rows = [[1.0, 10.0], [3.0, f64::NAN]];
-        let standardization = Standardization { means: vec![2.0, 10.0], scales: vec![0.5, 0.25], indicated: vec![1] };
+        let standardization = Standardization {
+            log_scales: vec![0.0; 2],
+            means: vec![2.0, 10.0],
+            scales: vec![0.5, 0.25],
+            indicated: vec![1],
+        };
         assert_eq!(rows[0].len(), standardization.column_count());
         Linear::new(standardization, vec![2.0, -1.0, 0.5], 0.25, output).expect("sizes fit")
     }

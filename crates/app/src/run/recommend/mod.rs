@@ -11,6 +11,7 @@ mod proposal;
 mod side;
 mod snapshot;
 mod stand;
+mod student;
 mod teacher;
 mod world;
 
@@ -40,8 +41,6 @@ use super::trials::Trials;
 use crate::pipeline::{Goal, Pipeline, Recommend, Split, Teacher, TimeSplit};
 use crate::report::{self, Report, SliceRole, openings, place};
 
-/// Uniform negatives per user and cut.
-const NEGATIVES_PER_USER: usize = 40;
 /// How many steps are named when nothing holds the budget.
 const NEAREST_MISSES: usize = 3;
 
@@ -133,8 +132,11 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
 
     say("training the teacher");
     let sample = |slices: &[&Slice]| Training::sample(slices, &world.purchases, &layout, &sample_spec(&plan));
+    let student_rows =
+        |slices: &[&Slice]| student::rows(slices, &world.purchases, &layout, &sample_spec(&plan), &plan.counts);
     let train_slices: Vec<&Slice> = train.iter().collect();
-    let lessons = Lessons { layout: &layout, training: &sample(&train_slices) };
+    let lessons =
+        Lessons { layout: &layout, training: &sample(&train_slices), student_rows: &student_rows(&train_slices) };
     let models = Models::fit(&plan, means, &lessons, |members| blend_on(&plan, &layout, &tune, &world, members))?;
     let stand = Stand {
         world: &world,
@@ -179,7 +181,7 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     }
     say("refitting on training and tuning cuts");
     let both: Vec<&Slice> = train.iter().chain(&tune).collect();
-    let lessons = Lessons { layout: &layout, training: &sample(&both) };
+    let lessons = Lessons { layout: &layout, training: &sample(&both), student_rows: &student_rows(&both) };
     let refitted = Models::fit(&plan, means, &lessons, |_| Ok(models.blend.clone()))?;
     say("opening the report slice");
     let opening = openings::Opening { at: place::now(), slice: slice_digest, pipeline: pipeline.digest() };
@@ -372,7 +374,7 @@ fn expressions_only(plan: &Plan<'_>, world: &World) -> Result<Option<RowLayout>>
 
 fn sample_spec(plan: &Plan<'_>) -> SampleSpec {
     SampleSpec {
-        negatives_per_user: NEGATIVES_PER_USER,
+        negatives_per_user: plan.goal.negatives_per_user as usize,
         users_max: usize::MAX,
         new_only: plan.goal.label.new_only,
         seed: plan.pipeline.seed,

@@ -1,15 +1,16 @@
 //! All models of one fit, and the steps that they make possible.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 
 use paceline_core::{Rows, Scorer};
-use paceline_learn::forest::{ForestKind, ForestObjective, ForestSpec, LibraryForest};
-use paceline_learn::{BlendGoal, CandidateLists, NetworkLoss, NetworkSpec, TrainingRows, find_blend, fit_network};
+use paceline_learn::forest::LibraryForest;
+use paceline_learn::{BlendGoal, CandidateLists, find_blend};
 use paceline_models::Ensemble;
 use paceline_models::column::Column;
-use paceline_models::ensemble::{EnsembleOutput, EnsembleSpec, Member, ScoreTransform};
+use paceline_models::ensemble::{EnsembleOutput, EnsembleSpec, Member};
 use paceline_models::recommend::{CandidateCounts, CandidateScore};
 use paceline_serve::recommend::{RowLayout, Workspace, candidate_column};
 
@@ -17,8 +18,10 @@ use super::evaluate::Slice;
 use super::proposal::{Proposal, candidate_sizes, candidates_max};
 use super::teacher::{self, Fitted, Training};
 use super::world::World;
-use super::{Means, Plan};
+use super::{Means, Plan, student};
 
+/// Hidden layers of the networks that are tried as students.
+const STUDENT_NETWORKS: [[usize; 2]; 2] = [[64, 32], [32, 16]];
 /// Steps of the blend's weights.
 const BLEND_PARTS: u32 = 20;
 
@@ -26,8 +29,10 @@ const BLEND_PARTS: u32 = 20;
 pub struct Lessons<'a> {
     /// What makes a row.
     pub layout: &'a RowLayout,
-    /// Rows of the teacher, and of students.
+    /// Rows of the teacher.
     pub training: &'a Training,
+    /// Rows of students.
+    pub student_rows: &'a Training,
 }
 
 /// What the tuning slices decide about the teacher.
@@ -63,13 +68,12 @@ impl Models {
         blend: impl FnOnce(&[Fitted]) -> Result<Blend>,
     ) -> Result<Models> {
         let seed = plan.pipeline.seed;
-        let members = (0u64..)
-            .zip(plan.teachers)
-            .map(|(number, teacher)| {
-                (means.say)(&format!("training {}", teacher.name));
-                teacher::fit(means.library, teacher, lessons.training, lessons.layout.names(), seed + number)
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let names: Vec<&str> = plan.teachers.iter().map(|teacher| teacher.name.as_str()).collect();
+        (means.say)(&format!("training {} on {} rows", names.join(", "), lessons.training.rows().len()));
+        let members = in_parallel(plan.teachers.len(), means.threads, |number| {
+            let teacher = &plan.teachers[number];
+            teacher::fit(means.library, teacher, lessons.training, lessons.layout.names(), seed + number as u64)
+        })?;
         let blend = blend(&members)?;
         let compiled = ensemble(&members, &blend.weights, |member| Ok(Arc::clone(&member.scorer)))?;
         let is_forest = |(member, weight): (&Fitted, &f64)| member.lightgbm.is_some() && *weight > 0.0;
@@ -83,7 +87,6 @@ impl Models {
         } else {
             None
         };
-        (means.say)("distilling the teacher");
         let students = students(means, lessons, &*compiled, seed)?;
         Ok(Models { members, blend, compiled, by_library, students })
     }
@@ -213,48 +216,47 @@ fn ensemble(
     Ok(Arc::new(Ensemble::new(spec, scorers)?))
 }
 
-/// Cheaper models taught by the teacher's scores.
+/// What is taught by `teacher`, side by side.
 fn students(means: &Means<'_>, lessons: &Lessons<'_>, teacher: &dyn Scorer, seed: u64) -> Result<Vec<Student>> {
-    let rows = lessons.training.rows();
-    let mut scores = vec![0.0; rows.len()];
-    teacher.score(rows, &mut scores);
-    let transform = paceline_learn::blend::fit_score_transform(&scores);
-    let targets: Vec<f32> = scores.iter().map(|&score| transform.apply(score) as f32).collect();
-    let network = NetworkSpec {
-        hidden: vec![64, 32],
-        loss: NetworkLoss::SquaredError,
-        epochs_max: 15,
-        patience: 15,
-        weight_decay: 1e-4,
-        batch_rows: 512,
-        seed,
-        ..NetworkSpec::default()
+    let rows = lessons.student_rows;
+    (means.say)(&format!("distilling the teacher on {} rows", rows.rows().len()));
+    let mut scores = vec![0.0; rows.rows().len()];
+    teacher.score(rows.rows(), &mut scores);
+    let targets: Vec<f32> = scores.iter().map(|&score| score as f32).collect();
+    in_parallel(STUDENT_NETWORKS.len() + 1, means.threads, |number| {
+        let seed = seed + number as u64;
+        Ok(match STUDENT_NETWORKS.get(number) {
+            Some(hidden) => Student {
+                name: format!("distilled network {}", hidden.map(|width| width.to_string()).join("-")),
+                model: student::network(rows, &targets, hidden, seed)?,
+            },
+            None => Student {
+                name: "distilled forest".to_owned(),
+                model: student::forest(means.library, rows, &targets, lessons.layout.names(), seed)?,
+            },
+        })
+    })
+}
+
+/// `work(0), work(1), ...` on at most `threads` threads, results in order; which thread does what changes none of them.
+fn in_parallel<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let results: Vec<Mutex<Option<Result<T>>>> = (0..count).map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, count.max(1)) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(result) = results.get(number) else { break };
+                    *result.lock().expect("no worker panics while it holds the lock") = Some(work(number));
+                }
+            });
+        }
+    });
+    let done = |result: Mutex<Option<Result<T>>>| {
+        result.into_inner().expect("no worker panics while it holds the lock").expect("every number was taken")
     };
-    let network = fit_network(TrainingRows::new(rows, &targets, None)?, None, &network)?.network;
-    let network = Fitted {
-        name: "a network of 64 and 32 units taught by the ensemble".to_owned(),
-        bytes: network.to_bytes().len() as u64,
-        scorer: Arc::new(network),
-        transform: ScoreTransform::Identity,
-        lightgbm: None,
-    };
-    let spec = ForestSpec {
-        min_rows_in_leaf: 50,
-        seed: seed as u32,
-        ..ForestSpec::new(ForestKind::Boosted, ForestObjective::Regression)
-    };
-    let names = lessons.layout.names();
-    let (forest, text) = teacher::fit_forest(means.library, &spec, lessons.training, &targets, None, names)
-        .context("the distilled forest")?;
-    let forest = Fitted {
-        name: format!("a forest of {} trees and {} leaves taught by the ensemble", spec.trees, spec.leaves),
-        bytes: text.len() as u64,
-        scorer: Arc::new(forest),
-        transform: ScoreTransform::Identity,
-        lightgbm: Some(text),
-    };
-    let student = |name: &str, model| Student { name: name.to_owned(), model };
-    Ok(vec![student("distilled network", network), student("distilled forest", forest)])
+    results.into_iter().map(done).collect()
 }
 
 /// Weights of the members, and which member is best alone, on the candidates of the tuning slices.

@@ -33,7 +33,7 @@ pub struct Training {
 impl Training {
     /// Samples pairs at every cut and lays out their rows.
     pub fn sample(slices: &[&Slice], purchases: &Purchases, layout: &RowLayout, spec: &SampleSpec) -> Training {
-        let mut training = Training { columns: layout.names().len(), ..Training::default() };
+        let mut training = Training::empty(layout);
         let mut workspace = Workspace::default();
         for slice in slices {
             for pairs in sample_pairs(purchases, &slice.outcomes, spec).chunk_by(|a, b| a.user == b.user) {
@@ -43,7 +43,17 @@ impl Training {
         training
     }
 
-    fn push(
+    /// No rows yet.
+    #[must_use]
+    pub fn empty(layout: &RowLayout) -> Training {
+        Training { columns: layout.names().len(), ..Training::default() }
+    }
+
+    /// Adds the rows of pairs of one user at the cut of `slice`.
+    ///
+    /// # Panics
+    /// When there is no pair.
+    pub fn push(
         &mut self,
         slice: &Slice,
         purchases: &Purchases,
