@@ -82,7 +82,11 @@ impl StoreArguments {
     }
 }
 
-fn connect(url: &str) -> anyhow::Result<Arc<dyn OnlineStore>> {
+/// The shared store at `url`.
+///
+/// # Errors
+/// When it is no Redis URL or Redis does not answer; no message shows a password.
+pub fn connect(url: &str) -> anyhow::Result<Arc<dyn OnlineStore>> {
     if !url.contains("://") || !url.starts_with("redis") {
         bail!(
             "--store {:?} is no online store; write redis://host:port, or leave --store out for the embedded store",

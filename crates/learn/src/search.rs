@@ -275,6 +275,12 @@ impl Search {
         Ok(true)
     }
 
+    /// The kept step called `name`.
+    #[must_use]
+    pub fn step(&self, name: &str) -> Option<&Judged> {
+        self.ladder.iter().find(|step| step.trial.name == name)
+    }
+
     /// The fastest kept step that holds the whole budget, `None` when none does.
     #[must_use]
     pub fn chosen(&self) -> Option<&Judged> {

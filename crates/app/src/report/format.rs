@@ -56,9 +56,14 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
-/// An interval of fractions in percent: `97.1 to 100.2`.
+/// The same rounded downwards, for what must not look as if it reached a floor.
+pub(super) fn percent_down(share: f64) -> String {
+    format!("{:.1}", (1_000.0 * share + 1e-9).floor() / 10.0)
+}
+
+/// An interval of fractions in percent, its lower end rounded downwards: `97.1 to 100.2`.
 pub(super) fn percent_range(interval: Interval) -> String {
-    format!("{} to {}", percent(interval.low), percent(interval.high))
+    format!("{} to {}", percent_down(interval.low), percent(interval.high))
 }
 
 /// A metric's value with four decimals.
@@ -129,6 +134,9 @@ mod tests {
         }
         for (ms, expected) in [(2_345.0, "2.35 s"), (451.0, "451 ms"), (0.074, "74.0 us"), (0.000_58, "580 ns")] {
             assert_eq!(latency(ms, "u"), expected);
+        }
+        for (share, down) in [(0.97, "97.0"), (0.9699, "96.9"), (1.0, "100.0"), (0.0, "0.0")] {
+            assert_eq!(percent_down(share), down);
         }
         for (factor, expected) in
             [(1.0, "1"), (2.53, "2.53"), (411.7, "412"), (5_304.0, "5,300"), (100.0, "100"), (0.5, "0.5")]

@@ -15,5 +15,11 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
+/// Milliseconds in the unit that reads best: 1.94 ms, 412 us.
+#[must_use]
+pub fn latency_text(ms: f64) -> String {
+    format::latency(ms, "u")
+}
+
 pub use types::*;
 pub use validate::ReportError;

@@ -40,6 +40,7 @@ fn rejected(candidate: &str, reason: &str, p50: f64, metric: f64, retention: (f6
     Rejected {
         candidate: candidate.into(),
         reason: reason.into(),
+        because: Some(if retention.0 < 0.97 { RejectedBecause::BelowFloor } else { RejectedBecause::NotFaster }),
         latency_ms: Some(latency(p50, 1.5 * p50)),
         metric: Some(metric),
         ci: Some(interval(metric - 0.0099, metric + 0.0099)),

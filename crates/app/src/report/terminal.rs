@@ -1,84 +1,190 @@
 //! The ladder as `demo` and `run` print it at their end.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::format::{age, bytes, latency, metric, percent, significant, times};
-use super::types::{Interval, Latency, Report, SliceRole};
+use super::format::{age, bytes, latency, metric, percent, percent_down, significant, times};
+use super::types::{Interval, Latency, RejectedBecause, Report, SliceRole};
 
 /// Rejected candidates beyond this many are counted, not listed.
 const REJECTED_LINES: usize = 6;
+/// The narrowest screen that nothing is wrapped on.
+const WIDTH_MIN: usize = 80;
+/// Sentences are not drawn out beyond this.
+const SENTENCE_WIDTH_MAX: usize = 100;
 
-/// Figures take this much of a line; names get the rest.
-const FIGURES_WIDTH: usize = 76;
-
-/// The ladder, precomputed lists, what was rejected, and the verdict, in lines of at most `width` columns (at least 92 is
-/// needed, 100 is comfortable). `color` adds ANSI colors; without them nothing is lost.
+/// The ladder, precomputed lists, what was rejected, and the verdict, in lines of at most `width` columns (at least 80
+/// are taken). What does not fit a narrow screen, the metric and the size, stands in the report. `color` adds ANSI
+/// colors; without them nothing is lost.
 #[must_use]
 pub fn ladder(report: &Report, width: usize, color: bool) -> String {
-    let width = width.max(92);
+    let table = Table { report, width: width.max(WIDTH_MIN) };
     let paint = Paint { color };
-    let name_width = width - FIGURES_WIDTH;
     let mut out = String::new();
-    let name = report.teacher.metric.to_uppercase();
-    let header = format!(
-        "  {:<name_width$}{:>8}{:>8}{:>9}  {:<24}{:<14}{:>9}",
-        "step",
-        "p50",
-        "p99",
-        "faster",
-        format!("{name} [95 %]"),
-        "kept % [95 %]",
-        "size"
-    );
-    line(&mut out, &paint.dim(&fit(&header, width)));
+    line(&mut out, &paint.dim(&table.header()));
     for step in &report.ladder {
         let chosen = report.chosen.as_deref() == Some(step.step.as_str());
-        let text = format!(
-            "{} {}{}{:>9}",
-            if chosen { ">" } else { " " },
-            fit_padded(&step.step, name_width),
-            figures(report, &step.latency_ms, step.metric, step.ci, step.retention, step.retention_ci),
-            bytes(step.bytes),
-        );
+        let row = Row {
+            mark: if chosen { ">" } else { " " },
+            name: &step.step,
+            latency: Some(&step.latency_ms),
+            metric: Some((step.metric, step.ci)),
+            kept: Some((step.retention, step.retention_ci)),
+            last: bytes(step.bytes),
+        };
+        let text = table.row(&row);
         line(&mut out, &if chosen { paint.strong(&text) } else { text });
     }
     if !report.precomputed.is_empty() {
         line(&mut out, "");
-        line(&mut out, &paint.dim("  precomputed lists (a different promise: as fresh as their age)"));
+        line(&mut out, &paint.dim("  precomputed lists, a different promise: as fresh as their age"));
         for list in &report.precomputed {
-            let name = format!("{} old, {}", age(list.age_s), list.place);
-            let figures = figures(report, &list.latency_ms, list.metric, list.ci, list.retention, list.retention_ci);
-            line(&mut out, &format!("  {}{figures}", fit_padded(&name, name_width)));
+            let row = Row {
+                mark: " ",
+                name: &format!("{} old, {}", age(list.age_s), list.place),
+                latency: Some(&list.latency_ms),
+                metric: Some((list.metric, list.ci)),
+                kept: Some((list.retention, list.retention_ci)),
+                last: String::new(),
+            };
+            line(&mut out, &table.row(&row));
         }
     }
-    if !report.rejected.is_empty() {
-        line(&mut out, "");
-        line(&mut out, &paint.dim("  tried and rejected"));
-        for rejected in report.rejected.iter().take(REJECTED_LINES) {
-            line(&mut out, &fit(&format!("  - {}: {}", clean(&rejected.candidate), clean(&rejected.reason)), width));
-        }
-        if report.rejected.len() > REJECTED_LINES {
-            line(&mut out, &format!("  - and {} more, in the report", report.rejected.len() - REJECTED_LINES));
-        }
-    }
+    rejected(&mut out, &table, &paint);
     line(&mut out, "");
     for text in verdict(report) {
-        for wrapped in wrap(&text, width) {
+        for wrapped in wrap(&text, table.width.min(SENTENCE_WIDTH_MAX)) {
             line(&mut out, &if report.held { paint.good(&wrapped) } else { paint.bad(&wrapped) });
         }
     }
     out
 }
 
-fn figures(report: &Report, time: &Latency, value: f64, ci: Interval, kept: f64, kept_ci: Interval) -> String {
-    format!(
-        "{:>8}{:>8}{:>9}  {:<24}{:<14}",
-        latency(time.p50, "u"),
-        latency(time.p99, "u"),
-        format!("{}x", times(report.times_faster(time))),
-        format!("{} [{}, {}]", metric(value), metric(ci.low), metric(ci.high)),
-        format!("{:>3.0} [{:.0}, {:.0}]", 100.0 * kept, floor_percent(kept_ci.low), 100.0 * kept_ci.high),
-    )
+/// The fastest way of each idea that was rejected; ways of one idea have the same name up to a comma.
+fn rejected(out: &mut String, table: &Table<'_>, paint: &Paint) {
+    let report = table.report;
+    if report.rejected.is_empty() {
+        return;
+    }
+    line(out, "");
+    line(out, &paint.dim("  tried and rejected, as on tuning data"));
+    let p50 = |at: usize| report.rejected[at].latency_ms.map_or(f64::INFINITY, |latency| latency.p50);
+    let mut fastest: BTreeMap<&str, usize> = BTreeMap::new();
+    for (at, rejected) in report.rejected.iter().enumerate() {
+        let idea = idea(&rejected.candidate);
+        let known = fastest.entry(idea).or_insert(at);
+        if p50(at) < p50(*known) {
+            *known = at;
+        }
+    }
+    let mut shown: Vec<usize> = fastest.into_values().collect();
+    shown.sort_unstable();
+    shown.truncate(REJECTED_LINES);
+    for at in &shown {
+        let rejected = &report.rejected[*at];
+        let row = Row {
+            mark: "-",
+            name: &rejected.candidate,
+            latency: rejected.latency_ms.as_ref(),
+            metric: rejected.metric.zip(rejected.ci),
+            kept: rejected.retention.zip(rejected.retention_ci),
+            last: rejected.because.map_or("", RejectedBecause::words).to_owned(),
+        };
+        line(out, &table.row(&row));
+    }
+    if report.rejected.len() > shown.len() {
+        line(out, &format!("  and {} more, with reasons, in the report", report.rejected.len() - shown.len()));
+    }
+}
+
+/// `distilled forest` of `distilled forest, 113 candidates`; `candidates` of `450 candidates`.
+fn idea(candidate: &str) -> &str {
+    let name = candidate.split(',').next().unwrap_or(candidate);
+    name.trim_start_matches(|character: char| character.is_ascii_digit()).trim_start()
+}
+
+/// One line of the table.
+struct Row<'a> {
+    mark: &'static str,
+    name: &'a str,
+    latency: Option<&'a Latency>,
+    metric: Option<(f64, Interval)>,
+    kept: Option<(f64, Interval)>,
+    last: String,
+}
+
+/// Columns that fit the width: names take what figures leave.
+struct Table<'a> {
+    report: &'a Report,
+    width: usize,
+}
+
+const LATENCY_WIDTH: usize = 8;
+const FASTER_WIDTH: usize = 8;
+const KEPT_WIDTH: usize = 16;
+const METRIC_WIDTH: usize = 25;
+const LAST_WIDTH: usize = 14;
+
+impl Table<'_> {
+    fn has_last(&self) -> bool {
+        self.width >= 92
+    }
+
+    fn has_metric(&self) -> bool {
+        self.width >= 116
+    }
+
+    fn name_width(&self) -> usize {
+        let metric = if self.has_metric() { METRIC_WIDTH } else { 0 };
+        let last = if self.has_last() { LAST_WIDTH } else { 0 };
+        // Beyond this a name only moves away from its figures.
+        (self.width - 2 - 2 * LATENCY_WIDTH - FASTER_WIDTH - KEPT_WIDTH - metric - last).min(44)
+    }
+
+    fn line(&self, cells: [&str; 8]) -> String {
+        let [mark, name, p50, p99, faster, metric, kept, last] = cells;
+        let name_width = self.name_width();
+        let mut text = format!(
+            "{mark} {}{p50:>LATENCY_WIDTH$}{p99:>LATENCY_WIDTH$}{faster:>FASTER_WIDTH$}",
+            fit_padded(name, name_width)
+        );
+        if self.has_metric() {
+            let _ = write!(text, "  {metric:<23}");
+        }
+        let _ = write!(text, "  {kept:<14}");
+        if self.has_last() {
+            let _ = write!(text, " {last:>13}");
+        }
+        text
+    }
+
+    fn header(&self) -> String {
+        let name = format!("{} [95 %]", self.report.teacher.metric.to_uppercase());
+        self.line([" ", "step", "p50", "p99", "faster", &name, "kept % [95 %]", "size"])
+    }
+
+    fn row(&self, row: &Row<'_>) -> String {
+        let time = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| latency(ms, "u"));
+        let faster =
+            row.latency.map_or_else(|| "-".to_owned(), |time| format!("{}x", times(self.report.times_faster(time))));
+        let measured = row.metric.map_or_else(String::new, |(value, ci)| {
+            format!("{} [{}, {}]", metric(value), metric(ci.low), metric(ci.high))
+        });
+        let kept = row.kept.map_or_else(String::new, |(value, ci)| {
+            format!("{:>3.0} [{:.0}, {:.0}]", 100.0 * value, floor_percent(ci.low), 100.0 * ci.high)
+        });
+        let latency = row.latency;
+        self.line([
+            row.mark,
+            row.name,
+            &time(latency.map(|latency| latency.p50)),
+            &time(latency.map(|latency| latency.p99)),
+            &faster,
+            &measured,
+            &kept,
+            &row.last,
+        ])
+    }
 }
 
 /// Rounded downwards, so that an interval just below a floor never looks as if it reached it.
@@ -103,7 +209,7 @@ pub(super) fn verdict(report: &Report) -> Vec<String> {
         latency(step.latency_ms.p99, "u"),
         times(report.times_faster(&step.latency_ms)),
         percent(step.retention),
-        percent(step.retention_ci.low),
+        percent_down(step.retention_ci.low),
     );
     if report.held {
         let mut sentences = vec![format!("Held: {figures}"), format!("Asked: {asked}.")];

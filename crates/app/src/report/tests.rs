@@ -224,12 +224,15 @@ fn extreme_reports_still_draw_inside_their_frame() {
 
 #[test]
 fn the_ladder_fits_the_screen_and_needs_no_color() {
-    for report in [held(), not_held()] {
-        let plain = terminal::ladder(&report, 100, false);
+    for (report, width) in [held(), not_held(), closed()]
+        .iter()
+        .flat_map(|report| [60, 80, 94, 100, 120, 200].map(|width| (report, width)))
+    {
+        let plain = terminal::ladder(report, width, false);
         println!("{plain}");
-        assert!(plain.lines().all(|line| line.chars().count() <= 100), "{plain}");
+        assert!(plain.lines().all(|line| line.chars().count() <= width.max(80)), "{plain}");
         assert!(!plain.contains('\x1b'));
-        let colored = terminal::ladder(&report, 100, true);
+        let colored = terminal::ladder(report, width, true);
         let mut stripped = String::new();
         let mut rest = colored.as_str();
         while let Some((before, after)) = rest.split_once('\x1b') {

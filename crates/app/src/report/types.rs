@@ -359,6 +359,9 @@ pub struct Rejected {
     pub candidate: String,
     /// Why it was not kept, with the deciding figure.
     pub reason: String,
+    /// Why it was not kept, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<RejectedBecause>,
     /// Wall time of one request, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<Latency>,
@@ -377,6 +380,33 @@ pub struct Rejected {
     /// Size of what it would serve from, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+}
+
+/// Why something was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectedBecause {
+    /// The lower end of retention is below the floor.
+    BelowFloor,
+    /// Not faster than what it would replace.
+    NotFaster,
+    /// It would do, but another way of the same idea is faster.
+    Outrun,
+    /// It would pay, but this version cannot serve it.
+    NotServed,
+}
+
+impl RejectedBecause {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            RejectedBecause::BelowFloor => "below floor",
+            RejectedBecause::NotFaster => "not faster",
+            RejectedBecause::Outrun => "outrun",
+            RejectedBecause::NotServed => "not served",
+        }
+    }
 }
 
 /// Where features are computed.

@@ -8,6 +8,7 @@ use paceline_testkit::shop::{FILE_NAME, Shop, ShopSpec};
 
 use super::{Outcome, run};
 use crate::messages::Terminal;
+use crate::stores::without_password;
 
 /// The pipeline of the demo is the retail example, so that what the demo shows is what a reader can edit.
 const PIPELINE: &str = include_str!("../../../../examples/retail/pipeline.toml");
@@ -22,6 +23,9 @@ pub struct Arguments {
     /// Folder for the pipeline file, the generated data and `report.html`; it is made when missing.
     #[arg(long, default_value = "out/demo")]
     out: PathBuf,
+    /// Time precomputed lists in this store too: redis://[user:password@]host:port[/database].
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     /// Decides the synthetic shop.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -51,8 +55,10 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
         .with_context(|| format!("cannot write {}", pipeline.display()))?;
     let data = arguments.data.as_ref().map_or_else(String::new, |data| format!(" --data {}", run::quoted(data)));
     let seed = if arguments.data.is_some() { String::new() } else { format!(" --seed {}", arguments.seed) };
-    let commands = [format!("paceline demo{data} --out {}{seed}", run::quoted(out))];
-    let report = run::produce(&run::Arguments::new(pipeline, out.clone()), &commands, terminal)?;
+    let store = arguments.store.as_ref().map_or_else(String::new, |url| format!(" --store {}", without_password(url)));
+    let commands = [format!("paceline demo{data}{store} --out {}{seed}", run::quoted(out))];
+    let report =
+        run::produce(&run::Arguments::new(pipeline, out.clone(), arguments.store.clone()), &commands, terminal)?;
     run::show(&report, out, terminal)?;
     Ok(run::outcome(&report))
 }

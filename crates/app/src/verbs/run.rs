@@ -12,6 +12,7 @@ use crate::pipeline::{self, Weight};
 use crate::report::{Report, terminal as screen};
 use crate::run::recommend::{self, Means};
 use crate::run::trials::Trials;
+use crate::stores;
 
 /// Train the teacher, search for the cheapest pipeline that holds the budget, and report what was measured.
 #[derive(Debug, Args)]
@@ -31,23 +32,29 @@ pub struct Arguments {
     /// again.
     #[arg(long, value_name = "FILE")]
     replay_trials: Option<PathBuf>,
+    /// Time precomputed lists in this store too: redis://[user:password@]host:port[/database].
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
 }
 
 impl Arguments {
     /// A run with the report, on all cores.
     #[must_use]
-    pub fn new(pipeline: PathBuf, out: PathBuf) -> Self {
-        Arguments { pipeline, out, no_report: false, threads: None, replay_trials: None }
+    pub fn new(pipeline: PathBuf, out: PathBuf, store: Option<String>) -> Self {
+        Arguments { pipeline, out, no_report: false, threads: None, replay_trials: None, store }
     }
 
     /// The command that repeats the run, and the one that repeats its choice.
     fn commands(&self) -> Vec<String> {
-        let closed = if self.no_report { " --no-report" } else { "" };
+        let mut flags = if self.no_report { " --no-report".to_owned() } else { String::new() };
+        if let Some(url) = &self.store {
+            flags += &format!(" --store {}", stores::without_password(url));
+        }
         let (pipeline, out) = (quoted(&self.pipeline), quoted(&self.out));
         let trials = quoted(&self.out.join(crate::run::trials::FILE_NAME));
         vec![
-            format!("paceline run {pipeline} --out {out}{closed}"),
-            format!("paceline run {pipeline} --out {out}{closed} --replay-trials {trials}"),
+            format!("paceline run {pipeline} --out {out}{flags}"),
+            format!("paceline run {pipeline} --out {out}{flags} --replay-trials {trials}"),
         ]
     }
 }
@@ -75,6 +82,8 @@ pub(super) fn produce(arguments: &Arguments, commands: &[String], terminal: &Ter
         Some(path) => Trials::replaying(path, pipeline.digest())?,
         None => Trials::measuring(pipeline.digest()),
     };
+    // Before the work, so that a store that is down costs no time.
+    let shared_store = arguments.store.as_deref().map(stores::connect).transpose()?;
     let say = |text: &str| terminal.say(text);
     let means = Means {
         library: &library,
@@ -83,6 +92,7 @@ pub(super) fn produce(arguments: &Arguments, commands: &[String], terminal: &Ter
         trials: &trials,
         open_report: !arguments.no_report,
         out: &arguments.out,
+        shared_store: shared_store.as_deref(),
         commands,
     };
     let report = recommend::run(&pipeline, &means)?;
@@ -141,7 +151,7 @@ mod tests {
         for (path, expected) in [("out/demo", "out/demo"), ("my data/a'b", r"'my data/a'\''b'"), ("", "''")] {
             assert_eq!(quoted(Path::new(path)), expected);
         }
-        let arguments = Arguments { no_report: true, ..Arguments::new("p.toml".into(), "out".into()) };
+        let arguments = Arguments { no_report: true, ..Arguments::new("p.toml".into(), "out".into(), None) };
         assert_eq!(
             arguments.commands(),
             [

@@ -136,6 +136,12 @@ fn a_run_ends_in_a_report_that_repeats_whatever_the_threads() {
     let features = &first.features;
     assert_eq!((features.total, features.batch, features.request), (6, 5, 1));
     assert!(features.share_of_compute_moved_to_batch > 0.5);
+    let lists: Vec<(u64, &str)> = first.precomputed.iter().map(|list| (list.age_s, list.place.as_str())).collect();
+    let day = 86_400;
+    assert_eq!(lists, [(day, "in process"), (day, "embedded"), (7 * day, "in process"), (7 * day, "embedded")]);
+    assert!(first.precomputed.iter().all(|list| list.latency_ms.p50 < chosen.latency_ms.p50));
+    let cache = first.rejected.iter().find(|tried| tried.candidate == "similarity cache, cosine 0.9").expect("tried");
+    assert!(cache.reason.contains("% of requests hit") && cache.latency_ms.is_some(), "{}", cache.reason);
     let metrics: Vec<&str> = first.metrics.iter().map(|row| row.metric.as_str()).collect();
     assert_eq!(metrics, ["recall@10", "mrr@10", "map@10", "hit_rate@10", "coverage@10"]);
     assert!(first.versions["lightgbm"].starts_with('4') && first.versions["rustc"].starts_with('1'));
@@ -191,4 +197,6 @@ fn what_cannot_be_run_is_said_before_anything_is_written() {
     check(&[("history_items_min = 3", "history_items_min = 9999")], &[], "the training part has 0 users");
     check(&[("p99_ms = 1000", "p99_ms = 1000\nmemory_mb_max = 5")], &[], "memory_mb_max = 5");
     check(&[], &["--replay-trials", "none.json"], "cannot read none.json");
+    check(&[], &["--store", "redis://127.0.0.1:1"], "start that Redis server");
+    check(&[], &["--store", "sales.csv"], "is no online store");
 }

@@ -13,6 +13,7 @@ mod item_item;
 mod rank;
 mod retrieve;
 mod similar_users;
+mod similarity_cache;
 mod stored;
 
 pub use catalogue::Catalogue;
@@ -20,4 +21,5 @@ pub use item_item::ItemItem;
 pub use rank::{Ranked, rank};
 pub use retrieve::{CandidateCounts, CandidateScore, HistoryItem, Retriever, Scratch, UserState};
 pub use similar_users::{Circles, Neighbour, SimilarUsers, Votes};
+pub use similarity_cache::SimilarityCache;
 pub use stored::{decode_list, decode_user, encode_list, encode_user};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::format::{escape, latency, percent, percent_range, significant};
+use crate::report::format::{escape, latency, percent, percent_down, percent_range, significant};
 use crate::report::types::{Interval, Latency, Report};
 
 /// A logarithmic scale over all latencies of the ladder, for bars in a table.
@@ -135,7 +135,7 @@ pub(super) fn card(page: &mut String, name: &str, figure: &str, note: &str) {
 /// A bound of the budget with its unit.
 pub(super) fn bound_figure(bound: &str, value: f64) -> String {
     match bound {
-        "keep" => format!("{}\u{a0}%", percent(value)),
+        "keep" => format!("{}\u{a0}%", percent_down(value)),
         "p99_ms" => latency(value, "µ"),
         "memory_mb_max" => format!("{} MiB", significant(value)),
         "rps_min" => format!("{} requests/s", significant(value)),

@@ -5,7 +5,9 @@ use std::fmt::Write;
 use super::parts::{
     LatencyScale, RetentionScale, Share, bound_figure, bound_name, card, latency_bar, retention_strip, stacked,
 };
-use crate::report::format::{age, bytes, escape, latency, metric, metric_range, percent, thousands, times};
+use crate::report::format::{
+    age, bytes, escape, latency, metric, metric_range, percent, percent_down, thousands, times,
+};
 use crate::report::svg::{Canvas, latency_against_quality as draw};
 use crate::report::types::{Figure, Report, SliceRole, SplitBy, SplitPart};
 
@@ -32,7 +34,7 @@ pub(super) fn headline(page: &mut String, report: &Report) {
             escape(&step.step),
             latency(step.latency_ms.p50, "µ"),
             latency(report.ladder[0].latency_ms.p50, "µ"),
-            percent(step.retention_ci.low),
+            percent_down(step.retention_ci.low),
             percent(step.retention_ci.high),
             if report.held {
                 ""

@@ -28,16 +28,10 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// `answer` for every user of every slice, on `threads` threads.
-    pub fn collect<'a>(
-        slices: &'a [Slice],
-        threads: usize,
-        answer: impl Fn(&'a Slice, &UserOutcome, &mut Workspace) -> Vec<u32> + Sync,
-    ) -> Answers {
-        let of_slice = |slice: &'a Slice| {
-            each_user(&slice.outcomes.users, threads, |user, workspace| answer(slice, user, workspace))
-        };
-        Answers { lists: slices.iter().map(of_slice).collect() }
+    /// One list per user, by slice.
+    #[must_use]
+    pub fn new(lists: Vec<Vec<Vec<u32>>>) -> Answers {
+        Answers { lists }
     }
 
     /// The metric over all users of the slices that were answered; a user of several cuts is one unit.
@@ -117,7 +111,7 @@ impl<'a> Qualities<'a> {
 }
 
 /// `work` for every user, in the order of `users`, on `threads` threads.
-fn each_user<T: Send>(
+pub fn each_user<T: Send>(
     users: &[UserOutcome],
     threads: usize,
     work: impl Fn(&UserOutcome, &mut Workspace) -> T + Sync,

@@ -100,6 +100,11 @@ impl Gathering<'_> {
             Ok(report::Rejected {
                 candidate: judged.trial.name.clone(),
                 reason: why.to_string(),
+                because: Some(match why {
+                    Rejection::BelowFloor { .. } => report::RejectedBecause::BelowFloor,
+                    Rejection::NotFaster { .. } => report::RejectedBecause::NotFaster,
+                    Rejection::Outrun { .. } => report::RejectedBecause::Outrun,
+                }),
                 latency_ms: Some(judged.trial.latency.into()),
                 metric: Some(metric.value),
                 ci: Some(metric.into()),

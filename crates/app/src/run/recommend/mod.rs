@@ -3,12 +3,15 @@
 //! Training cuts teach, tuning cuts choose, report cuts are looked at once at the end. What was chosen is refitted on
 //! training and tuning cuts together before the report: newer months are worth having, and the choice is made by then.
 
+mod assemble;
 mod cuts;
 mod evaluate;
 mod gather;
+mod lists;
 mod models;
 mod proposal;
 mod side;
+mod similarity;
 mod snapshot;
 mod stand;
 mod student;
@@ -20,8 +23,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use paceline_core::Timestamp;
 use paceline_core::metrics::{Bootstrap, Metric, RankingMetric};
+use paceline_core::{OnlineStore, Timestamp};
 use paceline_features::Placement;
 use paceline_learn::forest::Library;
 use paceline_learn::recommend::{Outcomes, SampleSpec};
@@ -29,6 +32,7 @@ use paceline_learn::search::{Budget, Search, Trial};
 use paceline_models::recommend::CandidateCounts;
 use paceline_serve::recommend::RowLayout;
 
+use self::assemble::Frame;
 use self::evaluate::{Qualities, Slice};
 use self::gather::{Gathering, Judgement};
 use self::models::{Lessons, Models, blend_on};
@@ -40,9 +44,6 @@ use self::world::World;
 use super::trials::Trials;
 use crate::pipeline::{Goal, Pipeline, Recommend, Split, Teacher, TimeSplit};
 use crate::report::{self, Report, SliceRole, openings, place};
-
-/// How many steps are named when nothing holds the budget.
-const NEAREST_MISSES: usize = 3;
 
 /// How a run is carried out; none of it but `trials` changes a result.
 pub struct Means<'a> {
@@ -58,6 +59,8 @@ pub struct Means<'a> {
     pub open_report: bool,
     /// Folder of the run: each opening of the report slice is recorded there.
     pub out: &'a Path,
+    /// A store that several machines share, to time look-ups in; `None` where none was named.
+    pub shared_store: Option<&'a dyn OnlineStore>,
     /// The commands that repeat the run.
     pub commands: &'a [String],
 }
@@ -157,7 +160,7 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     let teacher_is_better = teacher.value() >= single.value();
     let reference = if teacher_is_better { teacher.clone() } else { single };
     stand.check_judged_by(timed, &as_written)?;
-    let timing = Timing { stand: &stand, slice: timed, trials: means.trials };
+    let timing = Timing { stand: &stand, slice: timed, trials: means.trials, pipeline: &pipeline.name };
     let first = timing.trial(&as_written, teacher, Effort::SLOW)?;
     let mut search = Search::start(first, reference, bootstrap, plan.budget)?;
     for rung in models.rungs(&plan) {
@@ -176,7 +179,7 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     let slice_digest = openings::slice_digest(&world.digests(), plan.split);
     if !means.open_report {
         let opened = openings::count(means.out, slice_digest)?;
-        let frame = Frame { means, layout: &layout, parts, features, report_slice_opened: opened };
+        let frame = Frame { means, layout: &layout, timing: &timing, parts, features, report_slice_opened: opened };
         return frame.assemble(&gathering, on_tune, None);
     }
     say("refitting on training and tuning cuts");
@@ -189,112 +192,8 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     let report_slices = slices("report", &cuts.report)?;
     let qualities = Qualities::new(&stand, &report_slices);
     let on_report = Judgement { role: SliceRole::Report, qualities, models: &refitted };
-    let frame = Frame { means, layout: &layout, parts, features, report_slice_opened: opened };
+    let frame = Frame { means, layout: &layout, timing: &timing, parts, features, report_slice_opened: opened };
     frame.assemble(&gathering, on_tune, Some(on_report))
-}
-
-/// What stands in a report besides what is judged.
-struct Frame<'a> {
-    means: &'a Means<'a>,
-    layout: &'a RowLayout,
-    parts: Vec<report::SplitPart>,
-    features: report::Features,
-    report_slice_opened: u32,
-}
-
-impl Frame<'_> {
-    /// Puts everything into one report. Figures come from the report slice, or from the tuning slice while it is closed.
-    fn assemble<'j>(
-        self,
-        gathering: &Gathering<'_>,
-        mut on_tune: Judgement<'j>,
-        mut on_report: Option<Judgement<'j>>,
-    ) -> Result<Report> {
-        let Frame { means, layout, parts, features, report_slice_opened } = self;
-        let Gathering { plan, world, search, .. } = *gathering;
-        let pipeline = plan.pipeline;
-        let mut slices = gathering.slices(&mut on_tune);
-        if let Some(on_report) = &mut on_report {
-            slices.extend(gathering.slices(on_report));
-        }
-        let judged = on_report.as_mut().unwrap_or(&mut on_tune);
-        let budget = report::Budget {
-            keep: plan.budget.keep,
-            p99_ms: plan.budget.p99_ms,
-            memory_mb_max: None,
-            rps_min: plan.budget.rps_min,
-            bytes_max: plan.budget.bytes_max,
-        };
-        let chosen = search.chosen().map(|step| step.trial.name.clone());
-        let models = judged.models;
-        let teacher = gathering.figure(judged, &models.as_written())?;
-        let reference = gathering.reference(models);
-        let reference_figure = gathering.figure(judged, &reference)?;
-        let mut report = Report {
-            schema: report::REPORT_SCHEMA,
-            pipeline: pipeline.name.clone(),
-            task: "recommend".to_owned(),
-            written_at: place::now(),
-            data: world.data(plan.goal),
-            split: report::Split { by: report::SplitBy::Time, unit: "users".to_owned(), parts },
-            held: false,
-            nearest_misses: Vec::new(),
-            judged_on: judged.role,
-            teacher: report::Teacher {
-                metric: plan.metric.to_string(),
-                value: teacher.value,
-                ci: teacher.ci,
-                what: described(models),
-            },
-            reference: report::Reference {
-                name: if gathering.teacher_is_better { "teacher".to_owned() } else { models.single().name.clone() },
-                value: reference_figure.value,
-                ci: reference_figure.ci,
-            },
-            baseline: Some(gathering.baseline(judged, layout)?),
-            ladder: gathering.ladder(judged)?,
-            precomputed: Vec::new(),
-            rejected: gathering.rejected()?,
-            features,
-            machine: place::machine(),
-            versions: place::versions(means.library.path()),
-            seed: pipeline.seed,
-            report_slice_opened,
-            http_latency_ms: None,
-            metrics: gathering.metrics(judged, chosen.as_deref())?,
-            slices,
-            commands: means.commands.to_vec(),
-            budget,
-            chosen,
-        };
-        report.nearest_misses = match report.chosen_step() {
-            Some(step) => report.budget.misses(step),
-            None => misses(search),
-        };
-        report.held = report.chosen.is_some() && report.nearest_misses.is_empty();
-        report.validate()?;
-        Ok(report)
-    }
-}
-
-fn misses(search: &Search) -> Vec<report::Miss> {
-    let of_step = |(step, breaks): (&paceline_learn::search::Judged, Vec<paceline_learn::search::Break>)| {
-        let candidate = step.trial.name.clone();
-        breaks.into_iter().map(move |broken| report::Miss {
-            candidate: candidate.clone(),
-            bound: broken.bound.key().to_owned(),
-            required: broken.required,
-            reached: broken.reached,
-        })
-    };
-    search.nearest_misses(NEAREST_MISSES).into_iter().flat_map(of_step).collect()
-}
-
-/// `lightgbm 0.55, network_a 0.25, network_b 0.20`.
-fn described(models: &Models) -> String {
-    let members: Vec<String> =
-        models.weighted().map(|(member, weight)| format!("{} {weight:.2}", member.name)).collect();
-    members.join(", ")
 }
 
 /// Which views are not placed in batch: what is served reads every view from the online store.
@@ -386,6 +285,7 @@ struct Timing<'a> {
     stand: &'a Stand<'a>,
     slice: &'a Slice,
     trials: &'a Trials,
+    pipeline: &'a str,
 }
 
 impl Timing<'_> {

@@ -227,11 +227,11 @@ fn students(means: &Means<'_>, lessons: &Lessons<'_>, teacher: &dyn Scorer, seed
         let seed = seed + number as u64;
         Ok(match STUDENT_NETWORKS.get(number) {
             Some(hidden) => Student {
-                name: format!("distilled network {}", hidden.map(|width| width.to_string()).join("-")),
+                name: format!("student network {}", hidden.map(|width| width.to_string()).join("-")),
                 model: student::network(rows, &targets, hidden, seed)?,
             },
             None => Student {
-                name: "distilled forest".to_owned(),
+                name: "student forest".to_owned(),
                 model: student::forest(means.library, rows, &targets, lessons.layout.names(), seed)?,
             },
         })

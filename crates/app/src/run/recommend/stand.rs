@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use paceline_core::Value;
 use paceline_core::metrics::RankingMetric;
 use paceline_learn::search::Latency;
-use paceline_models::recommend::UserState;
+use paceline_models::recommend::Ranked;
 use paceline_serve::recommend::{ItemTable, Recommender, Request, RowLayout, Workspace};
 
-use super::evaluate::{Answers, Slice};
+use super::evaluate::{Answers, Slice, each_user};
 use super::proposal::Proposal;
 use super::world::World;
 use crate::measure;
@@ -32,6 +32,13 @@ impl Effort {
     pub const BRIEFLY: Effort = Effort { requests_min: 100, requests_max: 200, time_max: Duration::from_millis(500) };
     /// For a step of many milliseconds, which computes every feature.
     pub const SLOW: Effort = Effort { requests_min: 50, requests_max: 300, time_max: Duration::from_secs(3) };
+}
+
+impl Effort {
+    /// The latency of `request(0), request(1), ...`, wrapping at `distinct`.
+    pub fn measure(self, distinct: usize, request: impl FnMut(usize)) -> Latency {
+        measure::measure(distinct, self.requests_min, self.requests_max, self.time_max, request).latency()
+    }
 }
 
 /// What steps are measured with.
@@ -66,11 +73,17 @@ impl Stand<'_> {
     /// What `proposal` answers every user of `slices`, as many items as the metric looks at.
     #[must_use]
     pub fn answers(&self, slices: &[Slice], proposal: &Proposal) -> Answers {
-        let judged = Proposal { scorer: Arc::clone(&proposal.judged_by), ..proposal.clone() };
-        Answers::collect(slices, self.threads, |slice, outcome, workspace| {
-            let state = slice.snapshot.state(&self.world.purchases, outcome.user);
-            let recommender = self.recommender(slice, &judged);
-            self.answer(&recommender, slice, outcome.user, &state, workspace)
+        let items = |list: Vec<Ranked>| list.iter().map(|ranked| ranked.item).collect();
+        let of_slice = |slice| self.ranked(slice, proposal, self.metric.k.get()).into_iter().map(items).collect();
+        Answers::new(slices.iter().map(of_slice).collect())
+    }
+
+    /// The `k` best items for every user of `slice`, best first.
+    #[must_use]
+    pub fn ranked(&self, slice: &Slice, proposal: &Proposal, k: usize) -> Vec<Vec<Ranked>> {
+        let judged = Recommender { scorer: Arc::clone(&proposal.judged_by), ..self.recommender(slice, proposal) };
+        each_user(&slice.outcomes.users, self.threads, |outcome, workspace| {
+            self.answer(&judged, slice, outcome.user, k, workspace)
         })
     }
 
@@ -79,18 +92,14 @@ impl Stand<'_> {
         recommender: &Recommender,
         slice: &Slice,
         user: u32,
-        state: &UserState,
+        k: usize,
         workspace: &mut Workspace,
-    ) -> Vec<u32> {
-        let request = Request {
-            user: slice.snapshot.user(user),
-            state,
-            items: &slice.snapshot.items,
-            now: slice.snapshot.cut,
-            k: self.metric.k.get(),
-            excluded: &[],
-        };
-        recommender.answer(request, workspace).iter().map(|ranked| ranked.item).collect()
+    ) -> Vec<Ranked> {
+        let Slice { snapshot, .. } = slice;
+        let state = snapshot.state(&self.world.purchases, user);
+        let user = snapshot.user(user);
+        let request = Request { user, state: &state, items: &snapshot.items, now: snapshot.cut, k, excluded: &[] };
+        recommender.answer(request, workspace)
     }
 
     /// Refuses a step whose scorer answers otherwise than the one that it is judged by.
@@ -103,8 +112,10 @@ impl Stand<'_> {
         let judged = Recommender { scorer: Arc::clone(&proposal.judged_by), ..timed.clone() };
         let mut workspace = Workspace::default();
         for outcome in slice.outcomes.users.iter().take(USERS) {
-            let state = slice.snapshot.state(&self.world.purchases, outcome.user);
-            let lists = [&timed, &judged].map(|r| self.answer(r, slice, outcome.user, &state, &mut workspace));
+            let lists = [&timed, &judged].map(|recommender| {
+                let list = self.answer(recommender, slice, outcome.user, self.metric.k.get(), &mut workspace);
+                list.iter().map(|ranked| ranked.item).collect::<Vec<_>>()
+            });
             ensure!(
                 lists[0] == lists[1],
                 "step {:?}: LightGBM and the compiled forest answer user {} differently; please report this",
@@ -126,8 +137,7 @@ impl Stand<'_> {
         let mut workspace = Workspace::default();
         let mut failure = None;
         let k = self.metric.k.get();
-        let Effort { requests_min, requests_max, time_max } = effort;
-        let samples = measure::measure(users.len(), requests_min, requests_max, time_max, |i| {
+        let latency = effort.measure(users.len(), |i| {
             let mut answer = |user: &[Value], items: &ItemTable| {
                 let request = Request { user, state: &states[i], items, now: snapshot.cut, k, excluded: &[] };
                 black_box(recommender.answer(request, &mut workspace));
@@ -143,7 +153,7 @@ impl Stand<'_> {
         });
         match failure {
             Some(error) => Err(error),
-            None => Ok(samples.latency()),
+            None => Ok(latency),
         }
     }
 

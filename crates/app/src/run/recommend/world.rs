@@ -12,6 +12,7 @@ use paceline_models::recommend::Catalogue;
 use super::side::{Side, keys_of};
 use crate::pipeline::{Pipeline, Recommend};
 use crate::report::{Data, SourceData};
+use crate::stores;
 use crate::tables;
 
 /// All data of one pipeline, in memory.
@@ -100,7 +101,7 @@ fn describe(path: &str, table: &SourceTable, reading: tables::Reading) -> Source
     let times = table.event_time.as_deref().unwrap_or_default();
     SourceData {
         name: table.name.clone(),
-        path: without_password(path),
+        path: shown(path),
         digest: reading.digest.to_string(),
         rows: reading.rows_read as u64,
         rows_used: table.rows.num_rows() as u64,
@@ -109,12 +110,9 @@ fn describe(path: &str, table: &SourceTable, reading: tables::Reading) -> Source
     }
 }
 
-/// A URL without what stands between `//` and `@`.
-fn without_password(path: &str) -> String {
-    match path.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
-        Some((scheme, (user, place))) if !user.contains('/') => format!("{scheme}://{place}"),
-        _ => path.to_owned(),
-    }
+/// Local paths may hold an `@`; a URL's user and password are not shown.
+fn shown(path: &str) -> String {
+    if path.contains("://") { stores::without_password(path) } else { path.to_owned() }
 }
 
 /// The group of each item is that of its earliest row, which no later row can change.
@@ -170,20 +168,4 @@ fn purchases(sales: &SourceTable, goal: &Recommend) -> Result<(Catalogue, Vec<Ke
         rows.push(Purchase { user: number, item: catalogue.insert(item), time, known });
     }
     Ok((catalogue, users, rows))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reports_show_no_password() {
-        for (path, shown) in [
-            ("sales.parquet", "sales.parquet"),
-            ("s3://key:secret@bucket/sales", "s3://bucket/sales"),
-            ("s3://bucket/a@b", "s3://bucket/a@b"),
-        ] {
-            assert_eq!(without_password(path), shown);
-        }
-    }
 }
