@@ -7,6 +7,7 @@
 //! - [`linear`]: weighted sums of standardised inputs.
 //! - [`network`]: small dense networks.
 //! - [`recommend`]: the recommender's two stages, candidates and rank.
+//! - [`read_scorer`]: any of them from its files.
 
 pub mod column;
 pub mod ensemble;
@@ -16,6 +17,7 @@ pub mod forest;
 pub mod linear;
 pub mod network;
 pub mod recommend;
+mod scorer_file;
 mod tensors;
 
 pub use ensemble::Ensemble;
@@ -23,3 +25,4 @@ pub use error::ModelError;
 pub use factors::Factors;
 pub use linear::Linear;
 pub use network::Network;
+pub use scorer_file::{ScorerFileError, read_scorer};

@@ -1,3 +1,24 @@
 //! The serving path: in-process answers and, around them, HTTP.
+//!
+//! - [`recommend`]: one answer in process, its artifact and its tables.
+//! - [`ladder`]: the highest rung that can answer now: full, precomputed, popular.
+//! - [`Server`]: both over HTTP, with [`cache`], [`workers`] and [`metrics`].
+//!
+//! Tokio moves bytes; plain threads wait for stores and compute. Everything that waits is bounded: connections by the
+//! system's files, recommendations by `requests_max`, appends by permits, and every answer by its deadline.
 
+pub mod cache;
+pub mod health;
+mod http;
+pub mod ladder;
+pub mod metrics;
 pub mod recommend;
+pub mod refresh;
+mod server;
+mod service;
+#[cfg(test)]
+mod testing;
+pub mod workers;
+
+pub use server::Server;
+pub use service::{EventSource, Options, Parts};

@@ -1,0 +1,75 @@
+//! The paths of the server.
+
+mod events;
+mod probes;
+mod problem;
+mod recommend;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::service::Service;
+use problem::Problem;
+
+/// Longest path and query in bytes.
+pub const URI_BYTES_MAX: usize = 32 << 10;
+
+const PATHS: &str = "/v1/recommend/{user}, /v1/events, /healthz, /readyz, /metrics";
+
+/// The public paths.
+pub(crate) fn public(service: Arc<Service>) -> Router {
+    let router = Router::new()
+        .route("/v1/recommend/{user}", get(recommend::recommend))
+        .route("/v1/events", post(events::events).layer(DefaultBodyLimit::max(events::BODY_BYTES_MAX)));
+    finish(router, service)
+}
+
+/// The paths of the admin address.
+pub(crate) fn admin(service: Arc<Service>) -> Router {
+    finish(Router::new(), service)
+}
+
+fn finish(router: Router<Arc<Service>>, service: Arc<Service>) -> Router {
+    router
+        .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&service), measure))
+        .with_state(service)
+}
+
+async fn no_such_path(request: Request) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no {}; there are {PATHS}", request.uri().path()))
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    let (method, path) = (request.method(), request.uri().path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not take {method}"))
+}
+
+/// Counts and times every request. The route is the pattern, so that labels are bounded.
+async fn measure(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    let response = if uri_bytes > URI_BYTES_MAX {
+        let problem = format!("the address has {uri_bytes} bytes; at most {URI_BYTES_MAX} are taken");
+        Problem::new(StatusCode::URI_TOO_LONG, problem).into_response()
+    } else {
+        next.run(request).await
+    };
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    service.metrics.request(route, response.status().as_u16(), started.elapsed());
+    response
+}

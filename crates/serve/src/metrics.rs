@@ -1,0 +1,174 @@
+//! What is counted, as Prometheus reads it.
+
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::ladder::Answer;
+
+/// The content type of the text that [`Metrics::encode`] writes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds in seconds: 100 us to 100 ms with about three per factor of ten, then what only trouble reaches.
+const BUCKETS: [f64; 15] =
+    [1e-4, 2e-4, 3e-4, 5e-4, 7.5e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 1.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteStatus {
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RungReason {
+    rung: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Table {
+    table: String,
+}
+
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// All metrics of one server. Every label has a bounded set of values.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RouteStatus, Counter>,
+    durations: Family<Route, Histogram, fn() -> Histogram>,
+    rungs: Family<RungReason, Counter>,
+    cache: Family<Outcome, Counter>,
+    events: Family<Outcome, Counter>,
+    in_work: Gauge,
+    store_up: Gauge,
+    store_errors: Gauge,
+    table_age: Family<Table, FloatGauge>,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+impl Metrics {
+    /// For a server of this pipeline and artifact.
+    #[must_use]
+    pub fn new(pipeline: &str, digest: &str) -> Metrics {
+        let mut metrics = Metrics {
+            registry: Registry::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(histogram as fn() -> Histogram),
+            rungs: Family::default(),
+            cache: Family::default(),
+            events: Family::default(),
+            in_work: Gauge::default(),
+            store_up: Gauge::default(),
+            store_errors: Gauge::default(),
+            table_age: Family::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("serve_requests", "Requests by route and status", metrics.requests.clone());
+        registry.register(
+            "serve_request_duration_seconds",
+            "From the request's head to its answer, in seconds",
+            metrics.durations.clone(),
+        );
+        registry.register("serve_rungs", "Recommendations by the rung that answered", metrics.rungs.clone());
+        registry.register("serve_prediction_cache", "Look-ups of the prediction cache", metrics.cache.clone());
+        registry.register("serve_events", "Events by what became of them", metrics.events.clone());
+        registry.register("serve_requests_in_work", "Admitted recommendations", metrics.in_work.clone());
+        registry.register("serve_online_store_up", "1 while the online store answers", metrics.store_up.clone());
+        registry.register(
+            "serve_online_store_errors",
+            "Failures of the online store since the start",
+            metrics.store_errors.clone(),
+        );
+        registry.register(
+            "serve_table_age_seconds",
+            "Seconds since the time as of which a table is",
+            metrics.table_age.clone(),
+        );
+        let labels = vec![("pipeline".to_owned(), pipeline.to_owned()), ("digest".to_owned(), digest.to_owned())];
+        registry.register("serve_model", "The artifact that is served", Info::new(labels));
+        let started = FloatGauge::default();
+        started.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
+        registry.register("process_start_time_seconds", "Start of the process, seconds since 1970", started);
+        metrics
+    }
+
+    /// Counts an answered request.
+    pub fn request(&self, route: &str, status: u16, duration: Duration) {
+        self.requests.get_or_create(&RouteStatus { route: route.to_owned(), status }).inc();
+        self.durations.get_or_create(&Route { route: route.to_owned() }).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a recommendation by its rung.
+    pub fn answer(&self, answer: &Answer) {
+        let reason = answer.reason.map_or("", |reason| reason.name());
+        self.rungs.get_or_create(&RungReason { rung: answer.rung.name(), reason }).inc();
+    }
+
+    /// Counts a look-up of the prediction cache.
+    pub fn cache(&self, hit: bool) {
+        self.cache.get_or_create(&Outcome { outcome: if hit { "hit" } else { "miss" } }).inc();
+    }
+
+    /// Counts events.
+    pub fn events(&self, outcome: &'static str, count: usize) {
+        if count > 0 {
+            self.events.get_or_create(&Outcome { outcome }).inc_by(count as u64);
+        }
+    }
+
+    /// One more recommendation is in work until the guard is dropped.
+    #[must_use]
+    pub fn enter(&self) -> InWork {
+        self.in_work.inc();
+        InWork(self.in_work.clone())
+    }
+
+    /// Sets what is looked at rather than counted.
+    pub fn observe_store(&self, up: bool, errors: u64, ages: impl Iterator<Item = (String, f64)>) {
+        self.store_up.set(i64::from(up));
+        self.store_errors.set(i64::try_from(errors).unwrap_or(i64::MAX));
+        for (table, age) in ages {
+            self.table_age.get_or_create(&Table { table }).set(age);
+        }
+    }
+
+    /// The text of everything.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+}
+
+/// See [`Metrics::enter`].
+#[derive(Debug)]
+pub struct InWork(Gauge);
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
