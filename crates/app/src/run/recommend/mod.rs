@@ -121,17 +121,17 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     let every = plan.split.cuts.as_ref().context("[split] cuts are missing")?;
     let cuts = cuts::plan(plan.split, every, plan.goal.label.horizon, world.times.0);
     let parts = parts(&plan, &world, &cuts)?;
+    let layout = Arc::new(layout(&plan, &world)?);
     let slices = |what: &str, cuts: &[Timestamp]| -> Result<Vec<Slice>> {
         cuts.iter()
             .map(|&cut| {
                 say(&format!("{what}: everything as known before {cut}"));
-                slice(&plan, &world, cut, means.threads)
+                slice(&plan, &world, &layout, cut, means.threads)
             })
             .collect()
     };
     let train = slices("training", &cuts.train)?;
     let tune = slices("tuning", &cuts.tune)?;
-    let layout = Arc::new(layout(&plan, &world)?);
 
     say("training the teacher");
     let sample = |slices: &[&Slice]| Training::sample(slices, &world.purchases, &layout, &sample_spec(&plan));
@@ -247,9 +247,9 @@ fn outcomes(plan: &Plan<'_>, world: &World, cut: Timestamp) -> Outcomes {
     Outcomes::at(&world.purchases, cut, cut + goal.label.horizon, history_min, goal.label.new_only)
 }
 
-fn slice(plan: &Plan<'_>, world: &World, cut: Timestamp, threads: usize) -> Result<Slice> {
+fn slice(plan: &Plan<'_>, world: &World, layout: &RowLayout, cut: Timestamp, threads: usize) -> Result<Slice> {
     Ok(Slice {
-        snapshot: Snapshot::at(world, cut, plan.goal.candidates.popular_window, plan.pipeline.seed, threads)?,
+        snapshot: Snapshot::at(world, layout, cut, plan.goal.candidates.popular_window, plan.pipeline.seed, threads)?,
         outcomes: outcomes(plan, world, cut),
     })
 }

@@ -13,7 +13,7 @@ use paceline_learn::{AlsSpec, Interaction, Interactions, fit_als};
 use paceline_models::Factors;
 use paceline_models::factors::Confidence;
 use paceline_models::recommend::{Retriever, UserState};
-use paceline_serve::recommend::ItemTable;
+use paceline_serve::recommend::{ItemTable, RowLayout};
 
 use super::world::World;
 
@@ -41,7 +41,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Fits and computes everything from what was known before `cut`.
-    pub fn at(world: &World, cut: Timestamp, popular_window: Period, seed: u64, threads: usize) -> Result<Snapshot> {
+    pub fn at(
+        world: &World,
+        layout: &RowLayout,
+        cut: Timestamp,
+        popular_window: Period,
+        seed: u64,
+        threads: usize,
+    ) -> Result<Snapshot> {
         let purchases = &world.purchases;
         let factors = fit_als(&weighted(purchases, cut)?, &als_spec(seed), threads)?;
         let counts = |users: Vec<u32>| users.into_iter().map(|count| count as f32).collect();
@@ -59,8 +66,7 @@ impl Snapshot {
             half_life_days: CAUSE_HALF_LIFE_DAYS,
             taste_half_life_days: TASTE_HALF_LIFE_DAYS,
         };
-        let item_columns = world.item_side.types().len();
-        let items = ItemTable::new(world.item_side.values_at(world.catalogue.items(), cut, threads)?, item_columns);
+        let items = layout.item_table(world.item_side.values_at(world.catalogue.items(), cut, threads)?);
         Ok(Snapshot {
             cut,
             retriever: Arc::new(retriever),

@@ -165,7 +165,7 @@ impl Stand<'_> {
         for item in world.catalogue.items() {
             items.extend(world.item_side.compute(item, cut)?);
         }
-        Ok((values, ItemTable::new(items, world.item_side.types().len())))
+        Ok((values, self.layout.item_table(items)))
     }
 
     /// CPU milliseconds that one request spends on features when `proposal` answers: computing them from raw rows where
