@@ -121,7 +121,13 @@ fn reload(ladder: &Ladder, found: &Tables) -> Option<String> {
     let (store, catalogue) = (&*ladder.store, &*ladder.model.catalogue);
     let mut memory = (*ladder.memory()).clone();
     let mut problem = None;
-    match tables::read_items(store, &ladder.pipeline, &ladder.model.description.item_views, catalogue) {
+    match tables::read_items(
+        store,
+        &ladder.pipeline,
+        &ladder.model.description.item_views,
+        catalogue,
+        &ladder.model.recommender.layout,
+    ) {
         Ok((items, as_of)) => memory.items = Some((Arc::new(items), as_of)),
         Err(error) => {
             note_failure(ladder, &error);

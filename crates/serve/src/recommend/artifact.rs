@@ -325,11 +325,10 @@ mod tests {
     /// Any single changed or missing byte gives an error or a recommender that answers without panicking.
     #[test]
     fn damaged_files_never_panic() {
-        use crate::recommend::{ItemTable, Request, Workspace};
+        use crate::recommend::{Request, Workspace};
         use paceline_core::Value;
         use paceline_models::recommend::UserState;
         let good = files();
-        let items = ItemTable::new(vec![Value::Int(1); 6], 1);
         for (name, content) in &good {
             for at in 0..content.len() {
                 let mut changed = content.clone();
@@ -344,6 +343,7 @@ mod tests {
                 }
                 let (state, user) = (UserState { number: Some(1), ..UserState::default() }, [Value::Int(1)]);
                 let now = Timestamp(0);
+                let items = model.recommender.layout.item_table(vec![Value::Int(1); 6]);
                 let request = Request { user: &user, state: &state, items: &items, now, k: 3, excluded: &[] };
                 model.recommender.answer(request, &mut Workspace::default());
             }

@@ -22,7 +22,7 @@ use paceline_models::recommend::{Catalogue, UserState, decode_list, decode_user}
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::ItemTable;
+use super::{ItemTable, RowLayout};
 
 /// A key that no entity has: the bytes of every entity key begin with 1 or 2. (Stores refuse an empty key.)
 pub const RESERVED_KEY: &[u8] = &[0];
@@ -223,6 +223,7 @@ pub fn read_items(
     pipeline: &str,
     views: &[ViewColumns],
     catalogue: &Catalogue,
+    layout: &RowLayout,
 ) -> Result<(ItemTable, Option<Timestamp>), TableError> {
     let keys: Vec<Vec<u8>> = catalogue.items().iter().map(|item| EntityKey(vec![item.clone()]).to_bytes()).collect();
     let mut columns: Vec<(Vec<Value>, usize)> = Vec::with_capacity(views.len());
@@ -232,14 +233,14 @@ pub fn read_items(
         oldest = Some(oldest.map_or(as_of, |known: Timestamp| known.min(as_of)));
         columns.push((values, view.columns.len()));
     }
-    let width = columns.iter().map(|(_, width)| width).sum();
+    let width: usize = columns.iter().map(|(_, width)| width).sum();
     let mut rows = Vec::with_capacity(keys.len() * width);
     for item in 0..keys.len() {
         for (values, width) in &columns {
             rows.extend_from_slice(&values[item * width..(item + 1) * width]);
         }
     }
-    Ok((ItemTable::new(rows, width), oldest))
+    Ok((layout.item_table(rows), oldest))
 }
 
 fn read_view(

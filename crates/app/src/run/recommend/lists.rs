@@ -18,6 +18,7 @@ use paceline_core::online::{OnlineRow, OnlineStore};
 use paceline_core::{EntityKey, KeyPart, Period};
 use paceline_learn::search::Latency;
 use paceline_models::recommend::{decode_list, encode_list};
+use paceline_serve::recommend::RowLayout;
 use paceline_store::EmbeddedOnlineStore;
 
 use super::evaluate::Slice;
@@ -56,7 +57,7 @@ pub fn precomputed(
     let mut lists = Vec::new();
     for age in AGES {
         (means.say)(&format!("precomputed lists, {age} old"));
-        let aged = aged(gathering, judgement.qualities.slices, age, means.threads)?;
+        let aged = aged(gathering, &timing.stand.layout, judgement.qualities.slices, age, means.threads)?;
         let answers = timing.stand.answers(&aged, &proposal);
         let quality = gathering.quality(judgement, &answers)?;
         lists.extend(places.iter().map(|(place, latency)| report::Precomputed {
@@ -73,11 +74,17 @@ pub fn precomputed(
 }
 
 /// The same users and outcomes with what was known `age` earlier.
-fn aged(gathering: &Gathering<'_>, slices: &[Slice], age: Period, threads: usize) -> Result<Vec<Slice>> {
+fn aged(
+    gathering: &Gathering<'_>,
+    layout: &RowLayout,
+    slices: &[Slice],
+    age: Period,
+    threads: usize,
+) -> Result<Vec<Slice>> {
     let (plan, world) = (gathering.plan, gathering.world);
     let earlier = |slice: &Slice| -> Result<Slice> {
         let window = plan.goal.candidates.popular_window;
-        let snapshot = Snapshot::at(world, slice.snapshot.cut - age, window, plan.pipeline.seed, threads)?;
+        let snapshot = Snapshot::at(world, layout, slice.snapshot.cut - age, window, plan.pipeline.seed, threads)?;
         Ok(Slice { snapshot, outcomes: slice.outcomes.clone() })
     };
     slices.iter().map(earlier).collect()
