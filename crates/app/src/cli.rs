@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::messages::Terminal;
-use crate::verbs::{Outcome, check, demo, init, run, schema};
+use crate::verbs::{Outcome, check, demo, features, init, run, schema};
 
 /// From raw tables to low-latency serving: state a quality floor and a latency budget, and get the cheapest pipeline
 /// that holds both.
@@ -24,6 +24,7 @@ struct Cli {
 enum Verb {
     Init(init::Arguments),
     Check(check::Arguments),
+    Features(features::Arguments),
     Run(run::Arguments),
     Demo(demo::Arguments),
     Schema(schema::Arguments),
@@ -48,6 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.verb {
         Verb::Init(arguments) => init::run(&arguments, &terminal),
         Verb::Check(arguments) => check::run(&arguments, &terminal),
+        Verb::Features(arguments) => features::run(&arguments, &terminal),
         Verb::Run(arguments) => run::run(&arguments, &terminal),
         Verb::Demo(arguments) => demo::run(&arguments, &terminal),
         Verb::Schema(arguments) => schema::run(&arguments, &terminal),

@@ -2,6 +2,8 @@
 //!
 //! - [`pipeline`]: from the text of a pipeline file to a checked [`pipeline::Pipeline`].
 //! - [`tables`]: a pipeline's sources as Arrow batches, with their `where` and derived columns.
+//! - [`training_set`]: the rows of a spine with every feature as known then; [`verify`] replays it online.
+//! - [`materialize`]: the newest feature values, written to the online store; [`lookup`] reads them.
 //! - [`init`]: a pipeline for a table that nobody has described yet.
 //! - [`report`]: what was measured, as JSON, as a page and on the screen.
 //! - [`stores`]: where a command keeps what outlives it.
@@ -9,6 +11,8 @@
 
 pub mod cli;
 pub mod init;
+pub mod lookup;
+pub mod materialize;
 pub mod measure;
 pub mod messages;
 pub mod pipeline;
@@ -16,4 +20,6 @@ pub mod report;
 pub mod run;
 pub mod stores;
 pub mod tables;
+pub mod training_set;
 pub mod verbs;
+pub mod verify;

@@ -3,7 +3,8 @@
 //! Pieces of a source and of a spine are pushed in file order. As long as they are small they stay in memory and are
 //! joined there. Beyond that they are written to a scratch directory, partitioned by a hash of the entity, and joined
 //! part by part; [`Joined`] merges the parts back into the spine's order. The values are those of
-//! [`crate::point_in_time::join_all`], bit for bit.
+//! [`crate::point_in_time::join_all`], bit for bit. Without a spine, [`PartitionedJoin::finish_entities`] gives the
+//! values of all entities at one time.
 //!
 //! A source with an event id is first partitioned by id, because a correction may change the entity that its event
 //! belongs to; only when it is known until when each row counts are the rows partitioned by entity.
@@ -11,6 +12,7 @@
 //! The scratch directory is removed when the join is dropped, finished or not. After a crash it stays, named
 //! `paceline-scratch-N`, and can be deleted.
 
+mod entities;
 mod merge;
 mod scratch;
 #[cfg(test)]
@@ -25,6 +27,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use paceline_core::Timestamp;
 
+pub use entities::{Entities, EntityValues};
 pub use merge::Joined;
 use scratch::{Scratch, Spill};
 
@@ -35,6 +38,9 @@ use crate::{FeatureError, FeatureView, SourceTable};
 
 /// Number of parts: enough for inputs 64 times as large as the memory, few enough to keep all their files open.
 const PARTITIONS: usize = 256;
+
+/// Bytes of one value of a result: eight, and its share of a null mask.
+const RESULT_BYTES: usize = 9;
 
 /// A join takes about this many times its raw input: the input, its order, gathered columns and results.
 const MEMORY_FACTOR: usize = 4;
@@ -148,7 +154,10 @@ impl PartitionedJoin {
         let schema = self.spine_schema.get_or_insert_with(|| rows.schema());
         assert_eq!(*schema, rows.schema(), "the pieces of a spine have the same key columns");
         self.spine.push(rows);
-        if self.spine.buffered_bytes() > self.buffer_bytes_max() {
+        // Joined in memory, the results of all these rows stand there at once.
+        let features: usize = self.views.iter().map(|view| view.features.len()).sum();
+        let result_bytes = self.spine.rows() * features * RESULT_BYTES;
+        if self.spine.buffered_bytes() + result_bytes > self.buffer_bytes_max() {
             let scratch = self.scratch()?;
             self.spine.flush(&scratch, |rows| partitions_of(rows, &self.views[0].entity))?;
         }

@@ -1,19 +1,23 @@
 //! A pipeline's sources as Arrow batches: read, derived columns added, filtered, times parsed.
 
 pub mod profile;
+pub mod times;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use anyhow::{Context as _, anyhow, bail};
+use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
+use arrow::compute::{and, concat_batches, filter_record_batch, is_not_null, not, nullif, or, prep_null_mask_filter};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use paceline_core::{Digest, Timestamp};
 use paceline_features::SourceTable;
-use paceline_features::expression::{Program, Type, filter, with_column};
-use paceline_store::{SourceReader, SourceSpec, to_timestamps};
+use paceline_features::expression::{Program, Type, with_column};
+use paceline_store::{SourceReader, SourceSpec};
 
 use crate::pipeline::{Source, TimeUnit};
+use times::Place;
 
 /// The rows of one source, batch by batch.
 #[derive(Debug)]
@@ -22,6 +26,18 @@ pub struct SourceRows<'a> {
     reader: SourceReader,
     derived: Vec<(&'a str, Program)>,
     filter: Option<Program>,
+    columns: Vec<(String, Type)>,
+    refused: Refused,
+}
+
+/// What becomes of rows that `where` refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    /// They are left out.
+    Dropped,
+    /// They stay without any value but their event id and times, so that they count for nobody but may still replace
+    /// an earlier row with the same id. One without a time can replace nothing and is left out.
+    Blanked,
 }
 
 /// One batch of a source.
@@ -29,11 +45,13 @@ pub struct SourceRows<'a> {
 pub struct Batch {
     /// How many rows the files had there.
     pub rows_read: usize,
+    /// How many of them `where` keeps.
+    pub rows_kept: usize,
     /// The rows that `where` keeps, with derived columns.
     pub rows: RecordBatch,
-    /// Event time of each kept row; `None` for a static source.
+    /// Event time of each row; `None` for a static source.
     pub event_time: Option<Vec<Timestamp>>,
-    /// Available time of each kept row, where the source has one.
+    /// Available time of each row, where the source has one.
     pub available_time: Option<Vec<Timestamp>>,
 }
 
@@ -59,13 +77,57 @@ impl<'a> SourceRows<'a> {
             derived.push((column.name.as_str(), program));
         }
         let filter = source.filter.as_ref().map(|text| compile("where", text, &columns)).transpose()?;
-        Ok(SourceRows { source, reader, derived, filter })
+        Ok(SourceRows { source, reader, derived, filter, columns, refused: Refused::Dropped })
+    }
+
+    /// As [`SourceRows::open`], for joining features that read `wanted` columns: other columns are only read where an
+    /// event id makes the whole row count, and then rows that `where` refuses stay as rows of nobody.
+    ///
+    /// # Errors
+    /// As [`SourceRows::open`], and when a wanted column does not exist.
+    pub fn open_for_features(
+        source: &'a Source,
+        folder: &Path,
+        wanted: &BTreeSet<&str>,
+    ) -> anyhow::Result<SourceRows<'a>> {
+        let mut rows = SourceRows::open(source, folder)?;
+        if source.event_id.is_some() {
+            rows.refused = Refused::Blanked;
+            return Ok(rows);
+        }
+        let times = source.event_time.iter().chain(&source.available_time).map(String::as_str);
+        let mut needed: BTreeSet<String> = wanted.iter().copied().chain(times).map(str::to_owned).collect();
+        let read_by = |program: &Program| program.columns().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+        needed.extend(rows.filter.iter().flat_map(read_by));
+        // From the last to the first, since each may read those before it.
+        let mut derived = Vec::new();
+        for (name, program) in rows.derived.into_iter().rev() {
+            if needed.remove(name) {
+                needed.extend(read_by(&program));
+                derived.insert(0, (name, program));
+            }
+        }
+        rows.derived = derived;
+        let schema = rows.reader.schema();
+        let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        if let Some(missing) = needed.iter().find(|name| !known.contains(&name.as_str())) {
+            bail!("[sources.{}] has no column {missing:?}; it has {}", source.name, known.join(", "));
+        }
+        let read: Vec<String> = known.into_iter().filter(|name| needed.contains(*name)).map(str::to_owned).collect();
+        rows.reader = rows.reader.with_columns(&read);
+        Ok(rows)
     }
 
     /// The columns as the files have them.
     #[must_use]
     pub fn file_schema(&self) -> SchemaRef {
         self.reader.schema()
+    }
+
+    /// Names and types of all columns, derived ones included, whether they are read or not.
+    #[must_use]
+    pub fn columns(&self) -> &[(String, Type)] {
+        &self.columns
     }
 
     /// How many files there are, and their size together in bytes.
@@ -77,7 +139,7 @@ impl<'a> SourceRows<'a> {
 
     /// How many NaN were read as null so far, by column.
     #[must_use]
-    pub fn nan_counts(&self) -> &std::collections::BTreeMap<String, u64> {
+    pub fn nan_counts(&self) -> &BTreeMap<String, u64> {
         self.reader.nan_counts()
     }
 
@@ -87,20 +149,53 @@ impl<'a> SourceRows<'a> {
         for (name, program) in &self.derived {
             rows = with_column(&rows, name, program)?;
         }
+        let (mut rows_kept, mut stays) = (rows_read, None);
         if let Some(condition) = &self.filter {
-            rows = filter(condition, &rows)?;
+            let kept = where_true(condition.eval_block(&rows)?.as_boolean());
+            rows_kept = kept.true_count();
+            let mask = match self.refused {
+                Refused::Dropped => kept,
+                Refused::Blanked => {
+                    let mask = or(&kept, &self.is_timed(&rows)?)?;
+                    rows = self.blank(&rows, &not(&kept)?)?;
+                    mask
+                }
+            };
+            rows = filter_record_batch(&rows, &mask)?;
+            stays = Some(mask);
         }
-        let unit = self.source.time_unit.map(TimeUnit::to_arrow);
         let times = |column: &Option<String>| {
             let read = |column: &String| {
                 let array = rows.column_by_name(column).with_context(|| format!("no column {column:?}"))?;
-                Ok::<_, anyhow::Error>(to_timestamps(column, array, unit)?)
+                let unit = self.source.time_unit.map(TimeUnit::to_arrow);
+                let place = Place { file: self.reader.place(), stays: stays.as_ref() };
+                let advice = format!("drop such rows with where = \"{column} is not null\"");
+                times::read(column, array, unit, place, &advice)
             };
             column.as_ref().map(read).transpose()
         };
         let event_time = times(&self.source.event_time)?;
         let available_time = times(&self.source.available_time)?;
-        Ok(Batch { rows_read, rows, event_time, available_time })
+        Ok(Batch { rows_read, rows_kept, rows, event_time, available_time })
+    }
+
+    /// Which rows have their times.
+    fn is_timed(&self, rows: &RecordBatch) -> anyhow::Result<BooleanArray> {
+        let mut timed = BooleanArray::from(vec![true; rows.num_rows()]);
+        for column in self.source.event_time.iter().chain(&self.source.available_time) {
+            timed = and(&timed, &is_not_null(&rows[column.as_str()])?)?;
+        }
+        Ok(timed)
+    }
+
+    fn blank(&self, rows: &RecordBatch, refused: &BooleanArray) -> anyhow::Result<RecordBatch> {
+        let source = self.source;
+        let stays = [&source.event_time, &source.available_time, &source.event_id];
+        let columns = rows.schema_ref().fields().iter().zip(rows.columns()).map(|(field, column)| {
+            let is_kept = stays.into_iter().flatten().any(|name| name == field.name());
+            if is_kept { Ok(column.clone()) } else { nullif(column, refused) }
+        });
+        Ok(RecordBatch::try_new(nullable(&rows.schema()), columns.collect::<Result<_, _>>()?)?)
     }
 }
 
@@ -114,7 +209,22 @@ impl Iterator for SourceRows<'_> {
     }
 }
 
-/// A whole source in memory.
+impl Batch {
+    /// The batch as a piece of its source.
+    #[must_use]
+    pub fn into_table(self, source: &Source) -> SourceTable {
+        SourceTable {
+            name: source.name.clone(),
+            rows: self.rows,
+            event_time: self.event_time,
+            available_time: self.available_time,
+            available_time_column: source.available_time.clone(),
+            event_id: source.event_id.clone(),
+        }
+    }
+}
+
+/// A whole source in memory. With an event id, rows that `where` refuses stay as rows of nobody.
 ///
 /// # Errors
 /// When it cannot be read, or `where` keeps no row.
@@ -136,33 +246,50 @@ pub struct Reading {
 /// # Errors
 /// As [`load`].
 pub fn load_described(source: &Source, folder: &Path) -> anyhow::Result<(SourceTable, Reading)> {
-    let mut rows_read = 0;
+    let mut rows = SourceRows::open(source, folder)?;
+    if source.event_id.is_some() {
+        rows.refused = Refused::Blanked;
+    }
+    let (table, rows_read) = gather(&mut rows)?;
+    let digest = rows.reader.digest().with_context(|| format!("[sources.{}]", source.name))?;
+    Ok((table, Reading { digest, rows_read }))
+}
+
+/// As [`load`], for features that read `wanted` columns.
+///
+/// # Errors
+/// As [`SourceRows::open_for_features`], and when `where` keeps no row.
+pub fn load_for_features(source: &Source, folder: &Path, wanted: &BTreeSet<&str>) -> anyhow::Result<SourceTable> {
+    let mut rows = SourceRows::open_for_features(source, folder, wanted)?;
+    gather(&mut rows).map(|(table, _)| table)
+}
+
+/// All rows in memory, and how many there were before `where`.
+fn gather(rows: &mut SourceRows<'_>) -> anyhow::Result<(SourceTable, usize)> {
+    let source = rows.source;
+    let (mut rows_read, mut rows_kept) = (0, 0);
     let mut batches = Vec::new();
     let mut event_time = source.event_time.as_ref().map(|_| Vec::new());
     let mut available_time = source.available_time.as_ref().map(|_| Vec::new());
-    let mut source_rows = SourceRows::open(source, folder)?;
-    for batch in source_rows.by_ref() {
+    for batch in rows {
         let batch = batch?;
         rows_read += batch.rows_read;
+        rows_kept += batch.rows_kept;
         extend(&mut event_time, batch.event_time);
         extend(&mut available_time, batch.available_time);
         batches.push(batch.rows);
     }
-    let kept: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    let Some(schema) = batches.first().map(RecordBatch::schema).filter(|_| kept > 0) else {
-        return Err(anyhow!("[sources.{}] `where` keeps none of its {rows_read} rows", source.name));
+    let Some(schema) = batches.first().map(RecordBatch::schema).filter(|_| rows_kept > 0) else {
+        return Err(keeps_nothing(source, rows_read));
     };
     let rows = concat_batches(&schema, &batches).with_context(|| format!("[sources.{}]", source.name))?;
-    let digest = source_rows.reader.digest().with_context(|| format!("[sources.{}]", source.name))?;
-    let table = SourceTable {
-        name: source.name.clone(),
-        rows,
-        event_time,
-        available_time,
-        available_time_column: source.available_time.clone(),
-        event_id: source.event_id.clone(),
-    };
-    Ok((table, Reading { digest, rows_read }))
+    Ok((Batch { rows_read, rows_kept, rows, event_time, available_time }.into_table(source), rows_read))
+}
+
+/// That `where` keeps no row.
+#[must_use]
+pub fn keeps_nothing(source: &Source, rows_read: usize) -> anyhow::Error {
+    anyhow!("[sources.{}] `where` keeps none of its {rows_read} rows", source.name)
 }
 
 /// Names and types of the columns that can be read. A column without any value has no type of its own and reads as
@@ -175,6 +302,16 @@ pub fn readable_columns(schema: &Schema) -> Vec<(String, Type)> {
     };
     let column = |field: &FieldRef| Some((field.name().clone(), kind(field.data_type())?));
     schema.fields().iter().filter_map(column).collect()
+}
+
+/// Null is not true.
+fn where_true(condition: &BooleanArray) -> BooleanArray {
+    if condition.null_count() > 0 { prep_null_mask_filter(condition) } else { condition.clone() }
+}
+
+fn nullable(schema: &Schema) -> SchemaRef {
+    let nullable = |field: &FieldRef| Field::clone(field).with_nullable(true);
+    Arc::new(Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>()))
 }
 
 fn extend(times: &mut Option<Vec<Timestamp>>, more: Option<Vec<Timestamp>>) {
@@ -240,6 +377,46 @@ mod tests {
         assert_eq!(figures("price"), (2, 1, true));
         assert_eq!(figures("user"), (0, 0, false));
         assert_eq!(figures("amount"), (2, 0, true));
+    }
+
+    #[test]
+    fn a_refused_row_with_an_event_id_stays_as_a_row_of_nobody() {
+        let keys = "event_time = \"at\"\ntime_unit = \"s\"\nevent_id = \"quantity\"\nwhere = \"user < 3\"\n";
+        let (source, folder) = source(keys);
+        let table = load(&source, folder.path()).unwrap();
+        let users = table.rows.column_by_name("user").unwrap().as_primitive::<arrow::datatypes::Int64Type>();
+        assert_eq!(users.iter().collect::<Vec<_>>(), [Some(1), Some(2), Some(1), None]);
+        let ids = table.rows.column_by_name("quantity").unwrap();
+        assert_eq!((ids.null_count(), table.event_time.unwrap().len()), (0, 4));
+    }
+
+    #[test]
+    fn only_the_columns_that_features_read_are_read() {
+        let (source, folder) = source(TIMED);
+        let names = |wanted: &[&str]| -> Vec<String> {
+            let rows = SourceRows::open_for_features(&source, folder.path(), &wanted.iter().copied().collect());
+            let batch = rows.unwrap().next().unwrap().unwrap();
+            batch.rows.schema().fields().iter().map(|field| field.name().clone()).collect()
+        };
+        // `where` reads the derived column, which reads price and quantity.
+        assert_eq!(names(&["user"]), ["user", "price", "quantity", "at", "seen", "amount"]);
+        let plain = Source { filter: None, ..source.clone() };
+        let rows = SourceRows::open_for_features(&plain, folder.path(), &["user"].into()).unwrap();
+        assert_eq!(rows.file_schema().fields().len(), 3);
+        let error = SourceRows::open_for_features(&plain, folder.path(), &["usr"].into()).unwrap_err();
+        assert!(error.to_string().contains("no column \"usr\""), "{error}");
+    }
+
+    #[test]
+    fn a_bad_time_is_placed_by_file_and_row_also_behind_where() {
+        let (source, folder) = source("event_time = \"at\"\ntime_unit = \"s\"\nwhere = \"quantity < 9\"\n");
+        let text = "user,price,quantity,at,seen\n1,1,9,soon,\n1,1,1,2024-01-01,\n1,1,1,later,\n";
+        std::fs::write(folder.path().join("sales.csv"), text).unwrap();
+        let error = format!("{:#}", load(&source, folder.path()).unwrap_err());
+        assert!(error.contains("sales.csv, row 3: column \"at\": \"later\" is not a time"), "{error}");
+        std::fs::write(folder.path().join("sales.csv"), text.replace("later", "")).unwrap();
+        let error = format!("{:#}", load(&source, folder.path()).unwrap_err());
+        assert!(error.contains("sales.csv, row 3: column \"at\" is null; drop such rows"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod features;
 pub mod init;
 pub mod run;
 pub mod schema;

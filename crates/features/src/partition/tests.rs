@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -5,13 +6,13 @@ use arrow::array::StringArray;
 use rand::RngExt;
 
 use paceline_core::random::{Random, stream};
-use paceline_core::{Period, Timestamp};
+use paceline_core::{Period, Timestamp, Value};
 use paceline_testkit::random_tables::{self, Shape};
 
 use super::merge::BATCH_ROWS;
 use super::*;
-use crate::point_in_time::join_all;
 use crate::point_in_time::tests::{random_source, random_view};
+use crate::point_in_time::{join_all, reference};
 use crate::{Aggregate, Feature, Placement};
 
 fn piece(source: &SourceTable, from: usize, count: usize) -> SourceTable {
@@ -85,6 +86,82 @@ fn equals_the_join_in_memory_on_random_tables() {
         }
     }
     assert!((20..=60).contains(&spilled), "{spilled} of 120 joins went to disk");
+}
+
+/// The values of all entities at one time, by key, from pieces; and how many entities there were.
+fn entities_at(
+    views: &[&FeatureView],
+    source: &SourceTable,
+    at: Timestamp,
+    memory: usize,
+    random: &mut Random,
+) -> Vec<(String, String)> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = PartitionOptions { scratch: directory.path().to_owned(), memory_bytes_max: memory, threads: 2 };
+    let mut join = PartitionedJoin::new(views, options);
+    for (from, count) in cuts(random, source.rows.num_rows()) {
+        join.push_source(&piece(source, from, count)).expect("fits");
+    }
+    let mut found = Vec::new();
+    for values in join.finish_entities(at).expect("fits") {
+        let values = values.expect("readable");
+        let row = |rows: &RecordBatch, row: usize| format!("{:?}", rows.slice(row, 1).columns());
+        found.extend((0..values.keys.num_rows()).map(|i| (row(&values.keys, i), row(&values.features, i))));
+    }
+    assert_eq!(entries(directory.path()), 0, "the scratch directory is gone");
+    found.sort();
+    found
+}
+
+/// The key of a row, printed as [`entities_at`] prints it.
+fn key_of(entity: &[String], source: &SourceTable, row: usize) -> String {
+    let columns = source.rows.schema_ref().fields().iter().zip(source.rows.columns());
+    let keys = columns.filter(|(field, _)| entity.contains(field.name()));
+    let keys: Vec<ArrayRef> = keys.map(|(_, column)| plain(&column.slice(row, 1)).expect("a key column")).collect();
+    format!("{keys:?}")
+}
+
+#[test]
+fn entities_are_those_with_a_known_row_and_have_the_values_of_the_join() {
+    let mut seen = 0;
+    for seed in 0..60 {
+        let mut random = stream(seed, "entities");
+        let shape = Shape { entities: 6, ..Shape::random(&mut random, 80) };
+        let source = random_source(&mut random, &shape);
+        let views = [random_view(&mut random, &shape, "a")].map(|view| FeatureView { schedule: None, ..view });
+        let views: Vec<&FeatureView> = views.iter().collect();
+        let (_, times) = random_tables::spine(&mut random, &shape, 1);
+        let at = times[0];
+        let found = entities_at(&views, &source, at, 1 << 30, &mut random);
+        assert_eq!(entities_at(&views, &source, at, 4_000, &mut random), found, "seed {seed}: in parts");
+        // Every key of the source once, as a spine; the entities with a row known at that time by the slow count.
+        let count = FeatureView {
+            ttl: None,
+            features: vec![Feature {
+                name: "n".to_owned(),
+                aggregate: Aggregate::Count,
+                of: None,
+                window: Period::Micros(i64::MAX),
+            }],
+            ..views[0].clone()
+        };
+        let all = vec![at; source.rows.num_rows()];
+        let spine = Spine { keys: &source.rows, time: &all };
+        let counts = reference::join(&count, &source, &spine);
+        let keys: BTreeSet<String> = (0..all.len())
+            .filter(|&row| counts[row] != [Value::Int(0)])
+            .map(|row| key_of(&views[0].entity, &source, row))
+            .collect();
+        assert!(found.iter().map(|(key, _)| key).eq(&keys), "seed {seed}: {found:?} and {keys:?}");
+        seen += found.len();
+        let joined = join_all(&views, &source, &spine, 1).expect("fits");
+        for (key, values) in &found {
+            let is_of = |row: &usize| key_of(&views[0].entity, &source, *row) == *key;
+            let row = (0..all.len()).find(is_of).expect("the key is in the source");
+            assert_eq!(format!("{:?}", joined.slice(row, 1).columns()), *values, "seed {seed}");
+        }
+    }
+    assert!(seen > 100, "{seen}");
 }
 
 fn counting_view() -> FeatureView {

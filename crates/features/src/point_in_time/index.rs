@@ -86,6 +86,22 @@ impl Index {
         self.dictionary.len()
     }
 
+    /// For each entity with a row that is known at `t`, one of its rows (its position in the source), in the order of
+    /// first appearance.
+    pub(crate) fn rows_of_known_entities(&self, t: Timestamp) -> Vec<u32> {
+        let is_known = |entity: &u32| {
+            let EntityRows { rows, known_from, known_until, .. } = self.rows_of(*entity);
+            rows.iter().zip(known_from).any(|(&row, &from)| {
+                // A replaced row counts up to the time at which its replacement is known, inclusively.
+                from < t.0 && known_until.is_none_or(|until| until[row as usize] >= t.0)
+            })
+        };
+        (0..self.dictionary.len() as u32)
+            .filter(is_known)
+            .map(|entity| self.grouped.rows[self.grouped.range(entity).start])
+            .collect()
+    }
+
     /// The names of the values, `view.feature`, in declaration order.
     pub fn names(&self) -> impl Iterator<Item = String> + '_ {
         self.features().map(|(plan, index, _)| format!("{}.{}", plan.view.name, plan.view.features[index].name))

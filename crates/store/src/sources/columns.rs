@@ -49,6 +49,14 @@ pub(super) fn readable_schema(
     stored: &Schema,
     wanted: Option<&[String]>,
 ) -> Result<SchemaRef, SourceError> {
+    let stands_twice = |index: &usize| {
+        let name = stored.field(*index).name();
+        stored.fields()[..*index].iter().any(|earlier| earlier.name() == name)
+            && wanted.is_none_or(|wanted| wanted.contains(name))
+    };
+    if let Some(index) = (0..stored.fields().len()).find(stands_twice) {
+        return Err(SourceError::RepeatedColumn { file: file.to_owned(), column: stored.field(index).name().clone() });
+    }
     let names: Vec<&str> = match wanted {
         Some(names) => names.iter().map(String::as_str).collect(),
         None => stored.fields().iter().map(|field| field.name().as_str()).collect(),

@@ -1,13 +1,16 @@
 //! CSV files: comma separated, UTF-8, `"` quotes, column names in the first line, an empty cell is null.
 //!
-//! The types of a column are inferred from the first rows of every file. Only what can be written back unchanged is a
-//! number: `007` is text, so an identifier keeps its zeros. Dates and times stay text; [`super::to_timestamps`] reads
+//! The types of a column are inferred from the first rows of every file that hold a value of it; a column without any
+//! value has the type `Null`. Only what can be written back unchanged is a number: `007` is text, so an identifier keeps
+//! its zeros. Dates and times stay text; [`super::to_timestamps`] reads
 //! them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, new_null_array,
+};
 use arrow::csv::reader::{Decoder, Format as CsvFormat, ReaderBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -109,6 +112,12 @@ pub(super) struct Sample {
 }
 
 impl Sample {
+    /// The column names alone.
+    pub(super) fn header(objects: &Objects, file: &SourceFile) -> Result<Vec<String>, SourceError> {
+        let bytes = read_chunk(objects, file, 0, SAMPLE_BYTES)?;
+        read_header(without_byte_order_mark(&bytes), file)
+    }
+
     pub(super) fn read(objects: &Objects, file: &SourceFile) -> Result<Sample, SourceError> {
         let bytes = read_chunk(objects, file, 0, SAMPLE_BYTES)?;
         let whole = bytes.len() as u64 == file.bytes;
@@ -130,7 +139,28 @@ impl Sample {
             Some(batch) => batch.columns().iter().map(|column| infer(column.as_string())).collect(),
             None => vec![None; header.len()],
         };
-        Ok(Sample { header, types, rows: batch.map_or(0, |batch| batch.num_rows()) })
+        let is_all = whole && decoder.capacity() > 0;
+        let mut sample = Sample { header, types, rows: batch.map_or(0, |batch| batch.num_rows()) };
+        if !is_all && sample.types.contains(&None) {
+            sample.look_further(objects, file)?;
+        }
+        Ok(sample)
+    }
+
+    /// Reads on until the columns without any value so far have one: without reading all rows it is not known that a
+    /// column has none.
+    fn look_further(&mut self, objects: &Objects, file: &SourceFile) -> Result<(), SourceError> {
+        let fields: Vec<Field> = self.header.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+        let mut batches = CsvBatches::open(&self.header, &Arc::new(Schema::new(fields)));
+        while let Some(batch) = batches.next_batch(objects, file)? {
+            for (kind, column) in self.types.iter_mut().zip(batch.columns()).filter(|(kind, _)| kind.is_none()) {
+                *kind = infer(column.as_string());
+            }
+            if !self.types.contains(&None) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Adds what another file with the same columns, in any order, looks like.
@@ -145,11 +175,11 @@ impl Sample {
         self.rows += other.rows;
     }
 
-    /// The columns with their types; `declared` ones win, a column without values is text.
+    /// The columns with their types; `declared` ones win, a column without any value has none.
     pub(super) fn schema(&self, declared: &BTreeMap<String, CsvType>) -> Schema {
         let field = |(name, inferred): (&String, &Option<CsvType>)| {
-            let csv_type = declared.get(name).copied().or(*inferred).unwrap_or(CsvType::Text);
-            Field::new(name, csv_type.arrow(), true)
+            let csv_type = declared.get(name).copied().or(*inferred);
+            Field::new(name, csv_type.map_or(DataType::Null, CsvType::arrow), true)
         };
         Schema::new(self.header.iter().zip(&self.types).map(field).collect::<Vec<_>>())
     }
@@ -310,6 +340,11 @@ fn typed_column(cells: &StringArray, data_type: &DataType) -> Result<ArrayRef, B
         DataType::Int64 => Arc::new(Int64Array::from(parse_all(cells, parse_integer, "an integer")?)),
         DataType::Float64 => Arc::new(Float64Array::from(parse_all(cells, parse_float, "a number")?)),
         DataType::Boolean => Arc::new(BooleanArray::from(parse_all(cells, parse_boolean, "true or false")?)),
+        // Only a file that was written to meanwhile has a value here.
+        DataType::Null => match cells.iter().position(|cell| cell.is_some()) {
+            None => new_null_array(&DataType::Null, cells.len()),
+            Some(row) => return Err(BadCellAt { row, expected: "without any value" }),
+        },
         _ => Arc::new(cells.clone()),
     })
 }

@@ -56,6 +56,14 @@ pub enum SourceError {
         /// All columns of the file.
         columns: Vec<String>,
     },
+    /// Two columns have one name, so that it is not known which one is meant.
+    #[error("{file}: two columns are called {column:?}; rename or drop one of them")]
+    RepeatedColumn {
+        /// The file.
+        file: String,
+        /// The name.
+        column: String,
+    },
     /// A column's type cannot be used.
     #[error(
         "{file}: column {column:?} has type {data_type}, which is not supported; leave it out, or write it as \

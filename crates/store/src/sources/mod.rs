@@ -7,7 +7,7 @@
 //! What a reader of batches may rely on:
 //! - every file has the same columns with the same types ([`SourceReader::schema`]), in the same order;
 //! - types are boolean, integers, 32 and 64 bit floats, the three string types, dates, timestamps, or `Null` for a
-//!   Parquet column that has no type because it has no value. Dictionaries are unpacked, 16 bit floats widened,
+//!   column that has no type because it has no value. Dictionaries are unpacked, 16 bit floats widened,
 //!   decimals read as 64 bit floats; anything else is refused by name;
 //! - no float is NaN: it is read as null and counted ([`SourceReader::nan_counts`]).
 //!

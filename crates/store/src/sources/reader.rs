@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use paceline_core::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,9 @@ pub struct SourceReader {
     current: Option<FileBatches>,
     failed: bool,
     nan_counts: BTreeMap<String, u64>,
+    /// Rows of the current file in the batches given so far, and those before the last batch.
+    rows_given: u64,
+    rows_before: u64,
 }
 
 enum FileBatches {
@@ -134,7 +138,31 @@ impl SourceReader {
             current: None,
             failed: false,
             nan_counts: BTreeMap::new(),
+            rows_given: 0,
+            rows_before: 0,
         })
+    }
+
+    /// The same reader for only these columns, in this order.
+    ///
+    /// # Panics
+    /// When a column is not in [`SourceReader::schema`], or a batch was read already: the caller's bug.
+    #[must_use]
+    pub fn with_columns(mut self, columns: &[String]) -> SourceReader {
+        assert!(self.next_file == 0, "the columns are chosen before the first batch");
+        let index = |name: &String| self.schema.index_of(name).expect("the caller takes the names from the schema");
+        let indices: Vec<usize> = columns.iter().map(index).collect();
+        self.schema = Arc::new(self.schema.project(&indices).expect("the indices are in the schema"));
+        self
+    }
+
+    /// The file that the last batch comes from and how many rows of it come before that batch.
+    ///
+    /// # Panics
+    /// Before the first batch: the caller's bug.
+    #[must_use]
+    pub fn place(&self) -> (&str, u64) {
+        (&self.files[self.next_file - 1].path, self.rows_before)
     }
 
     /// The columns of every batch; all are nullable.
@@ -184,6 +212,7 @@ impl SourceReader {
                 let Some(file) = self.files.get(self.next_file) else { return Ok(None) };
                 self.current = Some(open_file(&self.objects, file, self.format, &self.schema)?);
                 self.next_file += 1;
+                self.rows_given = 0;
                 continue;
             };
             let file = &self.files[self.next_file - 1];
@@ -195,6 +224,8 @@ impl SourceReader {
                 None => self.current = None,
                 Some(batch) if batch.num_rows() == 0 => {}
                 Some(batch) => {
+                    self.rows_before = self.rows_given;
+                    self.rows_given += batch.num_rows() as u64;
                     let format = self.format.name();
                     return nan_to_null(batch, &mut self.nan_counts).map(Some).map_err(|error| SourceError::Damaged {
                         file: file.path.clone(),
@@ -246,12 +277,13 @@ fn open_file(
             FileBatches::Parquet(Box::new(ParquetBatches::open(footer, file, schema)?))
         }
         Format::Csv => {
-            let sample = Sample::read(objects, file)?;
-            let stored = sample.schema(&BTreeMap::new());
+            let header = Sample::header(objects, file)?;
+            let stored =
+                Schema::new(header.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect::<Vec<_>>());
             for field in schema.fields() {
                 stored.index_of(field.name()).map_err(|_| no_such_column(&file.path, &stored, field.name()))?;
             }
-            FileBatches::Csv(Box::new(CsvBatches::open(&sample.header, schema)))
+            FileBatches::Csv(Box::new(CsvBatches::open(&header, schema)))
         }
     })
 }

@@ -360,7 +360,7 @@ impl Checker<'_> {
             Type::Timestamp => self.mistake(
                 path,
                 format!("column {column:?} is a timestamp, which is no input of a model"),
-                format!("add {column:?} to `exclude`, or derive numbers, such as columns.hour = \"hour({column})\""),
+                format!("add {column:?} to `exclude`, or derive numbers, such as columns.hour = \"extract(hour from {column})\""),
             ),
             Type::Bool | Type::Int | Type::Float | Type::Text => {}
         }
