@@ -21,7 +21,7 @@ use super::world::World;
 use super::{Means, Plan, student};
 
 /// Hidden layers of the networks that are tried as students.
-const STUDENT_NETWORKS: [[usize; 2]; 2] = [[64, 32], [32, 16]];
+const STUDENT_NETWORKS: [[usize; 2]; 2] = [[128, 64], [64, 32]];
 /// Steps of the blend's weights.
 const BLEND_PARTS: u32 = 20;
 
