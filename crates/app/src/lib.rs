@@ -6,6 +6,7 @@
 //! - [`materialize`]: the newest feature values, written to the online store; [`lookup`] reads them.
 //! - [`init`]: a pipeline for a table that nobody has described yet.
 //! - [`report`]: what was measured, as JSON, as a page and on the screen.
+//! - [`serving`]: publishing a recommender, materializing it, serving it.
 //! - [`stores`]: where a command keeps what outlives it.
 //! - [`verbs`]: one module per command; [`cli`] chooses among them; [`messages`] is how they speak.
 
@@ -18,6 +19,7 @@ pub mod messages;
 pub mod pipeline;
 pub mod report;
 pub mod run;
+pub mod serving;
 pub mod stores;
 pub mod tables;
 pub mod training_set;

@@ -24,6 +24,11 @@ impl Samples {
         answer
     }
 
+    /// Adds the requests of another.
+    pub fn extend(&mut self, other: Samples) {
+        self.0.extend(other.0);
+    }
+
     /// Number of requests so far.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -87,13 +87,21 @@ impl StoreArguments {
 /// # Errors
 /// When it is no Redis URL or Redis does not answer; no message shows a password.
 pub fn connect(url: &str) -> anyhow::Result<Arc<dyn OnlineStore>> {
+    connect_with(url, RedisOptions::default())
+}
+
+/// As [`connect`], with timeouts of the caller's choice.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(url: &str, options: RedisOptions) -> anyhow::Result<Arc<dyn OnlineStore>> {
     if !url.contains("://") || !url.starts_with("redis") {
         bail!(
             "--store {:?} is no online store; write redis://host:port, or leave --store out for the embedded store",
             without_password(url)
         );
     }
-    let store = RedisOnlineStore::connect(url, RedisOptions::default()).map_err(|error| match error {
+    let store = RedisOnlineStore::connect(url, options).map_err(|error| match error {
         OnlineError::Unreachable { .. } => {
             anyhow::Error::new(error).context("start that Redis server, or leave --store out for the embedded store")
         }

@@ -81,7 +81,8 @@ fn look(ladder: &Ladder, before: &Tables) -> Tables {
     let now = match versions(ladder) {
         Ok(versions) => {
             ladder.health.answered();
-            let changed = versions.as_of != before.as_of || before.problem.is_some();
+            let same = (&versions.as_of, versions.artifact) == (&before.as_of, before.artifact);
+            let changed = !same || before.problem.is_some();
             let problem = if changed { reload(ladder, &versions) } else { None };
             Tables { problem, ..versions }
         }
@@ -121,13 +122,8 @@ fn reload(ladder: &Ladder, found: &Tables) -> Option<String> {
     let (store, catalogue) = (&*ladder.store, &*ladder.model.catalogue);
     let mut memory = (*ladder.memory()).clone();
     let mut problem = None;
-    match tables::read_items(
-        store,
-        &ladder.pipeline,
-        &ladder.model.description.item_views,
-        catalogue,
-        &ladder.model.recommender.layout,
-    ) {
+    let (views, layout) = (&ladder.model.description.item_views, &ladder.model.recommender.layout);
+    match tables::read_items(store, &ladder.pipeline, views, catalogue, layout) {
         Ok((items, as_of)) => memory.items = Some((Arc::new(items), as_of)),
         Err(error) => {
             note_failure(ladder, &error);

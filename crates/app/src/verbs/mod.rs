@@ -6,6 +6,7 @@ pub mod features;
 pub mod init;
 pub mod run;
 pub mod schema;
+pub mod serve;
 
 /// How a command ended, when it could say so itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

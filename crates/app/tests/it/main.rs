@@ -4,3 +4,7 @@
 mod arrows;
 mod command_line;
 mod recommender;
+#[path = "../../../store/tests/it/redis_server.rs"]
+#[allow(dead_code, clippy::print_stdout, reason = "it serves the tests of the store too; skips are said")]
+mod redis_server;
+mod serving;

@@ -7,7 +7,7 @@ use paceline::report::{Report, SliceRole, openings, terminal};
 use paceline_testkit::shop::{Shop, ShopSpec};
 
 /// Two short teachers, so that a run takes seconds. The shop is easy to rank and this budget easy to hold.
-const PIPELINE: &str = r#"name = "shop"
+pub(crate) const PIPELINE: &str = r#"name = "shop"
 
 [sources.sales]
 path = "transactions.parquet"

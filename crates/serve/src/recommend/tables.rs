@@ -214,7 +214,8 @@ pub fn read_user_values(
     Ok((values, oldest))
 }
 
-/// The features of all items of `catalogue`, each view as of one time, and the oldest of these times.
+/// The features of all items of `catalogue`, each view as of one time, and the oldest of these times. `views` are those
+/// of the layout.
 ///
 /// # Errors
 /// [`TableError`].

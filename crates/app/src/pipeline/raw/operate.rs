@@ -57,7 +57,7 @@ pub struct Serve {
     #[schemars(with = "PeriodText")]
     pub prediction_cache_ttl: Period,
     /// Items in an answer when the request names no number.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 1_000))]
     pub items: u32,
     /// How often precomputed lists are renewed.
     #[schemars(with = "PeriodText")]

@@ -37,13 +37,15 @@ use self::evaluate::{Qualities, Slice};
 use self::gather::{Gathering, Judgement};
 use self::models::{Lessons, Models, blend_on};
 use self::proposal::Proposal;
-use self::snapshot::Snapshot;
+pub use self::side::Side;
+pub use self::snapshot::{ItemFactors, Snapshot};
 use self::stand::{Effort, Stand};
 use self::teacher::Training;
-use self::world::World;
+pub use self::world::World;
 use super::trials::Trials;
 use crate::pipeline::{Goal, Pipeline, Recommend, Split, Teacher, TimeSplit};
 use crate::report::{self, Report, SliceRole, openings, place};
+use crate::serving;
 
 /// How a run is carried out; none of it but `trials` changes a result.
 pub struct Means<'a> {
@@ -193,7 +195,40 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     let qualities = Qualities::new(&stand, &report_slices);
     let on_report = Judgement { role: SliceRole::Report, qualities, models: &refitted };
     let frame = Frame { means, layout: &layout, timing: &timing, parts, features, report_slice_opened: opened };
-    frame.assemble(&gathering, on_tune, Some(on_report))
+    let report = frame.assemble(&gathering, on_tune, Some(on_report))?;
+    if let (true, Some(chosen)) = (report.held, &report.chosen) {
+        say("publishing what was chosen, with everything known at the end of the data");
+        publish(&plan, &world, &layout, &refitted, chosen, means)?;
+    }
+    Ok(report)
+}
+
+/// Publishes the chosen step with a candidate stage as of the end of the data, and makes it what is served.
+fn publish(
+    plan: &Plan<'_>,
+    world: &World,
+    layout: &RowLayout,
+    models: &Models,
+    chosen: &str,
+    means: &Means<'_>,
+) -> Result<()> {
+    let step = models.step(plan, chosen);
+    let as_of = serving::end_of_data(world);
+    let window = plan.goal.candidates.popular_window;
+    let snapshot = Snapshot::at(world, layout, as_of, window, plan.pipeline.seed, means.threads)?;
+    let publication = serving::Publication {
+        pipeline: plan.pipeline,
+        goal: plan.goal,
+        world,
+        layout,
+        retriever: &snapshot.retriever,
+        as_of,
+        candidates: step.candidates,
+        scorer: models.files_of(&step)?,
+    };
+    let digest = serving::publish_recommender(&publication, &means.out.join(serving::MODELS_FOLDER))?;
+    (means.say)(&format!("published {} as {}", plan.pipeline.name, digest.short()));
+    Ok(())
 }
 
 /// Which views are not placed in batch: what is served reads every view from the online store.

@@ -19,6 +19,7 @@ use super::proposal::{Proposal, candidate_sizes, candidates_max};
 use super::teacher::{self, Fitted, Training};
 use super::world::World;
 use super::{Means, Plan, student};
+use crate::serving::ScorerFiles;
 
 /// Hidden layers of the networks that are tried as students.
 const STUDENT_NETWORKS: [[usize; 2]; 2] = [[128, 64], [64, 32]];
@@ -76,10 +77,10 @@ impl Models {
         })?;
         let blend = blend(&members)?;
         let compiled = ensemble(&members, &blend.weights, |member| Ok(Arc::clone(&member.scorer)))?;
-        let is_forest = |(member, weight): (&Fitted, &f64)| member.lightgbm.is_some() && *weight > 0.0;
+        let is_forest = |(member, weight): (&Fitted, &f64)| member.lightgbm().is_some() && *weight > 0.0;
         let by_library = if members.iter().zip(&blend.weights).any(is_forest) {
             Some(ensemble(&members, &blend.weights, |member| {
-                Ok(match &member.lightgbm {
+                Ok(match member.lightgbm() {
                     Some(text) => Arc::new(LibraryForest::from_text(means.library, text)?),
                     None => Arc::clone(&member.scorer),
                 })
@@ -171,6 +172,28 @@ impl Models {
         });
         rungs.push(ways.collect());
         rungs
+    }
+
+    /// The files of the model that ranks in `step`.
+    ///
+    /// # Panics
+    /// When the step is not of these models: the caller's bug.
+    ///
+    /// # Errors
+    /// When the ensemble cannot be described.
+    pub fn files_of(&self, step: &Proposal) -> Result<ScorerFiles> {
+        if !Arc::ptr_eq(&step.judged_by, &self.compiled) {
+            let all = self.members.iter().chain(self.students.iter().map(|student| &student.model));
+            let found = all.into_iter().find(|model| Arc::ptr_eq(&model.scorer, &step.judged_by));
+            return Ok(ScorerFiles::single(found.expect("a step of these models").file("model")));
+        }
+        let (mut members, mut files) = (Vec::new(), Vec::new());
+        for (number, (member, weight)) in self.weighted().enumerate() {
+            let file = member.file(&format!("member_{number}"));
+            members.push(Member { file: file.0.clone(), weight, transform: member.transform });
+            files.push(file);
+        }
+        Ok(ScorerFiles::ensemble(&EnsembleSpec::new(members, EnsembleOutput::Identity)?, files))
     }
 
     /// The step called `name`, as these models make it.

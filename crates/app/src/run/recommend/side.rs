@@ -16,6 +16,7 @@ use paceline_serve::recommend::NamedType;
 #[derive(Debug)]
 pub struct Side {
     column: String,
+    views: Vec<FeatureView>,
     indexes: Vec<Index>,
     types: Vec<NamedType>,
 }
@@ -33,7 +34,8 @@ impl Side {
             .iter()
             .map(|view| Index::build(&[view], source(&view.source)).with_context(|| format!("view {}", view.name)))
             .collect::<Result<Vec<_>>>()?;
-        let mut side = Side { column: column.to_owned(), indexes, types: Vec::new() };
+        let views = mine.into_iter().cloned().collect();
+        let mut side = Side { column: column.to_owned(), views, indexes, types: Vec::new() };
         let probe = side.join(std::slice::from_ref(example_key), Timestamp::MAX, 1)?;
         side.types = probe
             .iter()
@@ -50,6 +52,12 @@ impl Side {
     #[must_use]
     pub fn types(&self) -> &[NamedType] {
         &self.types
+    }
+
+    /// The views, in the order of their values.
+    #[must_use]
+    pub fn views(&self) -> &[FeatureView] {
+        &self.views
     }
 
     fn join(&self, keys: &[KeyPart], t: Timestamp, threads: usize) -> Result<Vec<RecordBatch>> {

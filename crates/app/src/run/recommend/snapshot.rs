@@ -92,21 +92,59 @@ impl Snapshot {
     }
 }
 
-fn als_spec(seed: u64) -> AlsSpec {
-    let confidence = Confidence { alpha: 40.0, regularization: 1.0 };
-    AlsSpec { dimensions: 64, sweeps: 6, confidence, seed, ..AlsSpec::default() }
+/// Item factors of a published candidate stage, beside which users of today are solved for: factors of another fit
+/// would not go with them.
+pub struct ItemFactors(Option<Factors>);
+
+impl ItemFactors {
+    /// Those of `retriever`.
+    #[must_use]
+    pub fn of(retriever: &Retriever) -> Self {
+        let fitted = retriever.dimensions > 0 && !retriever.item_factors.is_empty();
+        ItemFactors(
+            fitted.then(|| Factors::new(Vec::new(), retriever.item_factors.clone(), retriever.dimensions, CONFIDENCE)),
+        )
+    }
+
+    /// The factors of `user` from what is known before `cut`: what training as of then would give her beside these
+    /// item factors. `number` gives an item's number among them.
+    ///
+    /// # Errors
+    /// When a purchase has no usable weight.
+    pub fn user(
+        &self,
+        purchases: &Purchases,
+        user: u32,
+        cut: Timestamp,
+        number: impl Fn(u32) -> Option<u32>,
+    ) -> Result<Vec<f32>> {
+        let Some(factors) = &self.0 else { return Ok(Vec::new()) };
+        let entries: Vec<Interaction> = weights(purchases, user, cut)
+            .filter_map(|entry| Some(Interaction { user: 0, item: number(entry.item)?, ..entry }))
+            .collect();
+        let merged = Interactions::new(1, factors.item_count(), &entries)?;
+        let (items, weights) = merged.of_user(0);
+        Ok(factors.fold_in(&items.iter().copied().zip(weights.iter().copied()).collect::<Vec<_>>()))
+    }
 }
 
-/// Each purchase known before `cut`, newer ones counting more.
+const CONFIDENCE: Confidence = Confidence { alpha: 40.0, regularization: 1.0 };
+
+fn als_spec(seed: u64) -> AlsSpec {
+    AlsSpec { dimensions: 64, sweeps: 6, confidence: CONFIDENCE, seed, ..AlsSpec::default() }
+}
+
+/// Each purchase of `user` known before `cut`, newer ones counting more.
+fn weights(purchases: &Purchases, user: u32, cut: Timestamp) -> impl Iterator<Item = Interaction> + '_ {
+    purchases.known(user, cut).map(move |row| {
+        let age_days = cut.seconds_since(row.time) / 86_400.0;
+        let weight = (-age_days / FACTOR_HALF_LIFE_DAYS).exp2().max(1e-6) as f32;
+        Interaction { user, item: row.item, weight }
+    })
+}
+
 fn weighted(purchases: &Purchases, cut: Timestamp) -> Result<Interactions> {
-    let entries: Vec<Interaction> = (0..purchases.user_count() as u32)
-        .flat_map(|user| {
-            purchases.known(user, cut).map(move |row| {
-                let age_days = cut.seconds_since(row.time) / 86_400.0;
-                let weight = (-age_days / FACTOR_HALF_LIFE_DAYS).exp2().max(1e-6) as f32;
-                Interaction { user, item: row.item, weight }
-            })
-        })
-        .collect();
+    let entries: Vec<Interaction> =
+        (0..purchases.user_count() as u32).flat_map(|user| weights(purchases, user, cut)).collect();
     Ok(Interactions::new(purchases.user_count(), purchases.item_count(), &entries)?)
 }

@@ -98,8 +98,40 @@ pub struct Fitted {
     pub transform: ScoreTransform,
     /// Bytes of its file.
     pub bytes: u64,
+    /// What its file holds.
+    pub content: Content,
+}
+
+/// What a model's file holds.
+#[derive(Clone)]
+pub enum Content {
+    /// LightGBM's text.
+    LightGbm(String),
+    /// A network.
+    Network(Vec<u8>),
+    /// A column that is the score.
+    Column(Vec<u8>),
+}
+
+impl Fitted {
     /// The file's text where LightGBM made it.
-    pub lightgbm: Option<String>,
+    #[must_use]
+    pub fn lightgbm(&self) -> Option<&str> {
+        match &self.content {
+            Content::LightGbm(text) => Some(text),
+            Content::Network(_) | Content::Column(_) => None,
+        }
+    }
+
+    /// A file called `stem` with the ending that says its kind (see [`paceline_models::read_scorer`]), and its content.
+    #[must_use]
+    pub fn file(&self, stem: &str) -> (String, Vec<u8>) {
+        match &self.content {
+            Content::LightGbm(text) => (format!("{stem}.txt"), text.clone().into_bytes()),
+            Content::Network(bytes) => (format!("{stem}.safetensors"), bytes.clone()),
+            Content::Column(bytes) => (format!("{stem}.column.json"), bytes.clone()),
+        }
+    }
 }
 
 /// Trains one model of the teacher.
@@ -110,18 +142,18 @@ pub fn fit(
     names: &[String],
     seed: u64,
 ) -> Result<Fitted> {
-    let named = |scorer: Arc<dyn Scorer>, transform, bytes| Fitted {
+    let named = |scorer: Arc<dyn Scorer>, transform, bytes, content| Fitted {
         name: teacher.name.clone(),
         scorer,
         transform,
         bytes,
-        lightgbm: None,
+        content,
     };
     let grown = |spec: ForestSpec| -> Result<Fitted> {
         let (forest, text) = fit_forest(library, &spec, training, &training.labels, Some(&training.weights), names)
             .with_context(|| format!("teacher {}", teacher.name))?;
         let bytes = text.len() as u64;
-        Ok(Fitted { lightgbm: Some(text), ..named(Arc::new(forest), ScoreTransform::Logit, bytes) })
+        Ok(named(Arc::new(forest), ScoreTransform::Logit, bytes, Content::LightGbm(text)))
     };
     let seed_32 = seed as u32;
     match &teacher.options {
@@ -172,8 +204,9 @@ pub fn fit(
                 seed,
             };
             let network = fit_network(rows, None, &spec)?.network;
-            let bytes = network.to_bytes().len() as u64;
-            Ok(named(Arc::new(network), ScoreTransform::Logit, bytes))
+            let content = network.to_bytes();
+            let bytes = content.len() as u64;
+            Ok(named(Arc::new(network), ScoreTransform::Logit, bytes, Content::Network(content)))
         }
         RawTeacher::Als(_) => {
             let column = candidate_column(paceline_models::recommend::CandidateScore::Als);
@@ -183,7 +216,7 @@ pub fn fit(
             let mut scores = vec![0.0; training.rows().len()];
             scorer.score(training.rows(), &mut scores);
             let transform = paceline_learn::blend::fit_score_transform(&scores);
-            Ok(named(Arc::new(scorer), transform, 0))
+            Ok(named(Arc::new(scorer), transform, 0, Content::Column(scorer.to_bytes())))
         }
         RawTeacher::Linear(_) => bail!("teacher {}: linear teachers learn from rows, not for recommend", teacher.name),
     }

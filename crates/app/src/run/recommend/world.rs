@@ -90,6 +90,11 @@ impl World {
         }
     }
 
+    /// The name of each source and the digest of its content.
+    pub fn source_digests(&self) -> impl Iterator<Item = (&str, Digest)> {
+        self.sources.iter().map(|(source, digest)| (source.name.as_str(), *digest))
+    }
+
     /// The digest of each source's content.
     #[must_use]
     pub fn digests(&self) -> Vec<Digest> {

@@ -1,0 +1,18 @@
+//! From a finished run to a served recommender: published, materialized, over HTTP.
+//!
+//! - [`publish_recommender`]: what `run` chose, as an artifact.
+//! - [`Materialization`]: users, items and precomputed lists of a published recommender, into any online store.
+//! - [`parts`]: artifact, store and log as a server wants them.
+//! - [`demo_http`]: a server asked over real connections.
+
+mod demo;
+mod http_client;
+mod materialize;
+mod publish;
+mod start;
+
+pub use demo::{HttpLatency, demo_http};
+pub use http_client::{HttpClient, Reply};
+pub use materialize::{LIST_ITEMS, Materialization, end_of_data, materialized_until};
+pub use publish::{MODELS_FOLDER, Publication, ScorerFiles, goal_of, load_current, publish_recommender};
+pub use start::{EVENTS_FOLDER, options, parts};
