@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::messages::Terminal;
-use crate::verbs::{Outcome, check, demo, features, init, run, schema, serve};
+use crate::verbs::{Outcome, check, demo, features, init, predict, run, schema, serve};
 
 /// From raw tables to low-latency serving: state a quality floor and a latency budget, and get the cheapest pipeline
 /// that holds both.
@@ -26,6 +26,7 @@ enum Verb {
     Check(check::Arguments),
     Features(features::Arguments),
     Run(run::Arguments),
+    Predict(predict::Arguments),
     Serve(serve::Arguments),
     Demo(demo::Arguments),
     Schema(schema::Arguments),
@@ -52,6 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Check(arguments) => check::run(&arguments, &terminal),
         Verb::Features(arguments) => features::run(&arguments, &terminal),
         Verb::Run(arguments) => run::run(&arguments, &terminal),
+        Verb::Predict(arguments) => predict::run(&arguments, &terminal),
         Verb::Serve(arguments) => serve::run(&arguments, &terminal),
         Verb::Demo(arguments) => demo::run(&arguments, &terminal),
         Verb::Schema(arguments) => schema::run(&arguments, &terminal),

@@ -4,6 +4,7 @@
 //! - [`tables`]: a pipeline's sources as Arrow batches, with their `where` and derived columns.
 //! - [`training_set`]: the rows of a spine with every feature as known then; [`verify`] replays it online.
 //! - [`materialize`]: the newest feature values, written to the online store; [`lookup`] reads them.
+//! - [`predict`]: tables scored by a published model.
 //! - [`init`]: a pipeline for a table that nobody has described yet.
 //! - [`report`]: what was measured, as JSON, as a page and on the screen.
 //! - [`serving`]: publishing a recommender, materializing it, serving it.
@@ -17,6 +18,7 @@ pub mod materialize;
 pub mod measure;
 pub mod messages;
 pub mod pipeline;
+pub mod predict;
 pub mod report;
 pub mod run;
 pub mod serving;

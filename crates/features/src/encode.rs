@@ -27,9 +27,10 @@ use std::collections::BTreeMap;
 use arrow::array::ArrayRef;
 use serde::{Deserialize, Serialize};
 
-use paceline_core::{Timestamp, Value};
+use paceline_core::Timestamp;
 
 use crate::FeatureError;
+use crate::expression::{Input, Type};
 use category::{Categories, Category, Column};
 use target::TargetStatistics;
 
@@ -201,17 +202,18 @@ impl Encoder {
     /// Encodes one value into `out`.
     ///
     /// # Errors
-    /// A value of another type than the encoder was fitted to; a float always.
+    /// A value of another type than the encoder was fitted to; a float or a timestamp always.
     ///
     /// # Panics
     /// When `out` is not [`Encoder::width`] long: the caller's bug.
-    pub fn encode(&self, value: &Value, out: &mut [f64]) -> Result<(), FeatureError> {
-        let category = match value {
-            Value::Null => Category::Null,
-            Value::Bool(value) => Category::Integer(i64::from(*value)),
-            Value::Int(value) => Category::Integer(*value),
-            Value::Text(value) => Category::Text(value),
-            Value::Float(value) => return Err(self.misfit(value)),
+    pub fn encode<'v>(&self, value: impl Into<Input<'v>>, out: &mut [f64]) -> Result<(), FeatureError> {
+        let category = match value.into() {
+            Input::Null => Category::Null,
+            Input::Bool(value) => Category::Integer(i64::from(value)),
+            Input::Int(value) => Category::Integer(value),
+            Input::Text(value) => Category::Text(value),
+            Input::Float(value) => return Err(self.misfit(&value)),
+            Input::Timestamp(value) => return Err(self.misfit(&value)),
         };
         match (self.categories(), category) {
             (Some(Categories::Integers(_)), Category::Text(text)) => Err(self.misfit(&text)),
@@ -220,6 +222,37 @@ impl Encoder {
                 self.encode_category(category, out);
                 Ok(())
             }
+        }
+    }
+
+    /// Whether the encoder, read from a file, is sound and takes values of type `kind`.
+    ///
+    /// # Errors
+    /// What [`fit`] never makes: values out of order or twice, another number of codes than values, a code that is not
+    /// finite, no bucket; and a type that the encoder was not fitted to.
+    pub fn check(&self, kind: Type) -> Result<(), FeatureError> {
+        let refuse = |problem: String| {
+            Err(FeatureError::Declaration { subject: format!("encoder of column {}", self.column), problem })
+        };
+        let takes = match (self.categories(), kind) {
+            (_, Type::Float | Type::Timestamp) => false,
+            (None, Type::Bool | Type::Int | Type::Text) => true,
+            (Some(Categories::Integers(_)), kind) => kind != Type::Text,
+            (Some(Categories::Texts(_)), kind) => kind == Type::Text,
+        };
+        if !takes {
+            let fitted = self.categories().map_or("a text, an integer or a truth value", Categories::kind);
+            return refuse(format!("it takes {fitted}, the column is {kind}"));
+        }
+        if !self.categories().is_none_or(Categories::is_ascending) {
+            return refuse("its values are not in ascending order".to_owned());
+        }
+        match &self.codes {
+            Codes::Hashed { buckets: 0 } => refuse("it has no bucket".to_owned()),
+            Codes::Target { statistics } if !statistics.is_sound() => {
+                refuse("its values have not one finite code each".to_owned())
+            }
+            Codes::Ordinal { .. } | Codes::OneHot { .. } | Codes::Hashed { .. } | Codes::Target { .. } => Ok(()),
         }
     }
 

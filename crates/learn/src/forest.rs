@@ -5,8 +5,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use paceline_core::{Rows, Scorer};
-use paceline_lightgbm::{Booster, Dataset, DatasetSpec, LightGbmError, Output, Parameters, TrainSpec, Validation};
-pub use paceline_lightgbm::{Library, Search as LibrarySearch};
+pub use paceline_lightgbm::{Booster, Library, Output, Search as LibrarySearch, SingleRow};
+use paceline_lightgbm::{Dataset, DatasetSpec, LightGbmError, Parameters, TrainSpec, Validation};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

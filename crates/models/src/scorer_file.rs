@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `.txt` | [`Forest`], LightGBM's text format |
 //! | `.safetensors` | [`Network`] |
+//! | `.linear.json` | [`Linear`] |
 //! | `.column.json` | [`Column`] |
 //! | `ensemble.json` | [`Ensemble`] of the other kinds, whose files lie beside it |
 //!
@@ -25,7 +26,7 @@ use thiserror::Error;
 use crate::column::Column;
 use crate::ensemble::EnsembleSpec;
 use crate::forest::Forest;
-use crate::{Ensemble, Network};
+use crate::{Ensemble, Linear, Network};
 
 /// Why a scorer cannot be read from its files.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -40,8 +41,8 @@ pub enum ScorerFileError {
     },
     /// The ending means no kind of model, or none that may stand here.
     #[error(
-        "{name:?} is no model file here: a name ends with .txt (LightGBM), .safetensors (network), .column.json or \
-         ensemble.json, and an ensemble holds no other ensemble"
+        "{name:?} is no model file here: a name ends with .txt (LightGBM), .safetensors (network), .linear.json, \
+         .column.json or ensemble.json, and an ensemble holds no other ensemble"
     )]
     UnknownKind {
         /// The file.
@@ -81,6 +82,10 @@ fn read_single(name: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<Arc<dyn 
         let network = Network::from_bytes(content(name, files)?);
         return Ok(Arc::new(network.map_err(|error| unreadable(error.to_string()))?));
     }
+    if name.ends_with(".linear.json") {
+        let linear = Linear::from_bytes(content(name, files)?);
+        return Ok(Arc::new(linear.map_err(|error| unreadable(error.to_string()))?));
+    }
     if name.ends_with(".column.json") {
         let column = Column::from_bytes(content(name, files)?);
         return Ok(Arc::new(column.map_err(|error| unreadable(error.to_string()))?));
@@ -113,6 +118,7 @@ mod tests {
             ("cut.txt".to_owned(), b"tree\n".to_vec()),
             ("odd.txt".to_owned(), vec![0xff]),
             ("cut.safetensors".to_owned(), vec![1, 2, 3]),
+            ("cut.linear.json".to_owned(), b"{".to_vec()),
         ]
         .into()
     }
@@ -142,5 +148,6 @@ mod tests {
         check(&["a.column.json"], "cut.txt", "\"cut.txt\": ");
         check(&["a.column.json"], "odd.txt", "\"odd.txt\": ");
         check(&["a.column.json"], "cut.safetensors", "\"cut.safetensors\": ");
+        check(&["a.column.json"], "cut.linear.json", "\"cut.linear.json\": ");
     }
 }

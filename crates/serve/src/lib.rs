@@ -2,6 +2,7 @@
 //!
 //! - [`recommend`]: one answer in process, its artifact and its tables.
 //! - [`ladder`]: the highest rung that can answer now: full, precomputed, popular.
+//! - [`predict`]: rows scored by a published row model, in process.
 //! - [`Server`]: both over HTTP, with [`cache`], [`workers`] and [`metrics`].
 //!
 //! Tokio moves bytes; plain threads wait for stores and compute. Everything that waits is bounded: connections by the
@@ -12,6 +13,7 @@ pub mod health;
 mod http;
 pub mod ladder;
 pub mod metrics;
+pub mod predict;
 pub mod recommend;
 pub mod refresh;
 mod server;

@@ -33,7 +33,7 @@ use toml::de::DeTable;
 pub use check::Schemas;
 pub use checked::{
     ColumnSplit, Cuts, Goal, Model, NamedExpression, NamedTeacher, Optimize, Pipeline, RandomSplit, Recommend,
-    RowModel, Source, Split, Teacher, TimeSplit, TunePart,
+    RowModel, Source, Split, Teacher, TimeSplit, TunePart, resolve,
 };
 pub use metric::{default_metric, metrics_of};
 pub use mistake::{Mistake, Mistakes, Weight};

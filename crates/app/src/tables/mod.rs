@@ -2,6 +2,7 @@
 
 pub mod profile;
 pub mod times;
+pub mod typed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -250,8 +251,20 @@ pub fn load_described(source: &Source, folder: &Path) -> anyhow::Result<(SourceT
     if source.event_id.is_some() {
         rows.refused = Refused::Blanked;
     }
+    described(rows)
+}
+
+/// The rows that `where` keeps and no others, for a model that learns from them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_kept(source: &Source, folder: &Path) -> anyhow::Result<(SourceTable, Reading)> {
+    described(SourceRows::open(source, folder)?)
+}
+
+fn described(mut rows: SourceRows<'_>) -> anyhow::Result<(SourceTable, Reading)> {
     let (table, rows_read) = gather(&mut rows)?;
-    let digest = rows.reader.digest().with_context(|| format!("[sources.{}]", source.name))?;
+    let digest = rows.reader.digest().with_context(|| format!("[sources.{}]", table.name))?;
     Ok((table, Reading { digest, rows_read }))
 }
 

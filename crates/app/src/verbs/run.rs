@@ -10,8 +10,8 @@ use super::Outcome;
 use crate::messages::Terminal;
 use crate::pipeline::{self, Weight};
 use crate::report::{Report, terminal as screen};
-use crate::run::recommend::{self, Means};
 use crate::run::trials::Trials;
+use crate::run::{self, Means};
 use crate::stores;
 
 /// Train the teacher, search for the cheapest pipeline that holds the budget, and report what was measured.
@@ -51,7 +51,7 @@ impl Arguments {
             flags += &format!(" --store {}", stores::without_password(url));
         }
         let (pipeline, out) = (quoted(&self.pipeline), quoted(&self.out));
-        let trials = quoted(&self.out.join(crate::run::trials::FILE_NAME));
+        let trials = quoted(&self.out.join(run::trials::FILE_NAME));
         vec![
             format!("paceline run {pipeline} --out {out}{flags}"),
             format!("paceline run {pipeline} --out {out}{flags} --replay-trials {trials}"),
@@ -95,7 +95,7 @@ pub(super) fn produce(arguments: &Arguments, commands: &[String], terminal: &Ter
         shared_store: shared_store.as_deref(),
         commands,
     };
-    let report = recommend::run(&pipeline, &means)?;
+    let report = run::run(&pipeline, &means)?;
     trials.write(&arguments.out)?;
     report.write(&arguments.out)?;
     Ok(report)

@@ -8,3 +8,4 @@ mod recommender;
 #[allow(dead_code, clippy::print_stdout, reason = "it serves the tests of the store too; skips are said")]
 mod redis_server;
 mod serving;
+mod tabular;

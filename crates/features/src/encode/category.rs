@@ -89,6 +89,14 @@ impl Categories {
         }
     }
 
+    /// Whether every value is above the one before it, as finding needs.
+    pub(crate) fn is_ascending(&self) -> bool {
+        match self {
+            Categories::Integers(values) => values.is_sorted_by(|a, b| a < b),
+            Categories::Texts(values) => values.is_sorted_by(|a, b| a < b),
+        }
+    }
+
     /// The position of a value; `None` for null and for unseen ones.
     pub(crate) fn find(&self, category: Category<'_>) -> Option<usize> {
         match (self, category) {

@@ -52,6 +52,12 @@ impl TargetStatistics {
         &self.categories
     }
 
+    /// Whether there is one finite code for each value.
+    pub(super) fn is_sound(&self) -> bool {
+        let codes = self.encoded.iter().chain([&self.null, &self.prior]);
+        self.encoded.len() == self.categories.len() && codes.copied().all(f64::is_finite)
+    }
+
     pub(super) fn encode(&self, category: Category<'_>) -> f64 {
         match category {
             Category::Null => self.null,

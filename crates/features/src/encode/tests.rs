@@ -4,6 +4,8 @@ use arrow::array::{BooleanArray, Float64Array, Int32Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
+use paceline_core::Value;
+
 use super::*;
 
 fn texts(values: &[Option<&str>]) -> ArrayRef {
@@ -143,4 +145,31 @@ fn declarations_without_meaning_are_refused() {
     }
     let parsed: EncoderSpec = serde_json::from_str(r#"{"kind": "one_hot"}"#).expect("a default");
     assert_eq!(parsed, EncoderSpec::OneHot { categories_max: 64 });
+}
+
+#[test]
+fn a_damaged_encoder_is_found() {
+    let target = fit(
+        &EncoderSpec::Target { smoothing: 1.0 },
+        "c",
+        &texts(&[Some("a"), Some("b")]),
+        Some(Labels { value: &[0.0, 1.0], time: &[Timestamp(1), Timestamp(2)], known: &[Timestamp(1), Timestamp(2)] }),
+    );
+    let target = serde_json::to_string(&target.expect("fits").encoder).expect("plain data");
+    let ordinal = fit(&EncoderSpec::Ordinal, "c", &texts(&[Some("a"), Some("b")]), None).expect("fits").encoder;
+    let ordinal = serde_json::to_string(&ordinal).expect("plain data");
+    let check = |json: &str, from: &str, to: &str, kind: Type, part: &str| {
+        assert!(json.contains(from), "{from} in {json}");
+        let encoder: Encoder = serde_json::from_str(&json.replacen(from, to, 1)).expect("still an encoder");
+        match encoder.check(kind) {
+            Ok(()) => assert_eq!(part, "", "{to}"),
+            Err(error) => assert!(!part.is_empty() && error.to_string().contains(part), "{error}"),
+        }
+    };
+    check(&ordinal, "", "", Type::Text, "");
+    check(&target, "", "", Type::Text, "");
+    check(&ordinal, "", "", Type::Int, "it takes a text, the column is a whole number");
+    check(&ordinal, "\"a\",\"b\"", "\"b\",\"a\"", Type::Text, "ascending");
+    check(&ordinal, "\"a\",\"b\"", "\"a\",\"a\"", Type::Text, "ascending");
+    check(&target, "\"a\",\"b\"", "\"a\"", Type::Text, "one finite code each");
 }

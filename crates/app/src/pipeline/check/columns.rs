@@ -79,7 +79,7 @@ impl Checker<'_> {
                 self.input_columns(rows, table, &mut inputs);
             }
         }
-        self.encoders(&inputs);
+        self.encoders(&inputs, matches!(goal, Some(Goal::Recommend(_))));
     }
 
     /// The columns of a source after its derived ones.
@@ -366,20 +366,29 @@ impl Checker<'_> {
         }
     }
 
-    /// Every text input has an encoder, and every encoder an input.
-    fn encoders(&mut self, inputs: &Table) {
+    /// Every encoder has an input, and every text input an encoder: a recommender's must be declared, a model of rows has
+    /// a default that the user should know of.
+    fn encoders(&mut self, inputs: &Table, must_be_declared: bool) {
         let said = self.tree.nearest(&["encode"]);
         for column in self.raw.encode.keys().filter(|column| inputs.lacks(column)) {
             let help = suggest(column, inputs.columns.iter().map(|(name, _)| name.as_str()));
             self.mistake_in_key(&["encode", column], format!("{column:?} is not an input of the model"), help);
         }
         for (name, kind) in &inputs.columns {
-            if *kind == Type::Text && !said.keys().any(|column| column == name) {
-                self.mistake_in_key(
-                    &self.place_of_input(name),
-                    format!("{name:?} is a text, and no encoder says how it becomes numbers"),
-                    format!("add to [encode]: {name:?} = {{ kind = \"target\" }}, or leave the column out"),
+            if *kind != Type::Text || said.keys().any(|column| column == name) {
+                continue;
+            }
+            let place = self.place_of_input(name);
+            let advice = format!("add to [encode]: {name:?} = {{ kind = \"target\" }}, or leave the column out");
+            if must_be_declared {
+                let message = format!("{name:?} is a text, and no encoder says how it becomes numbers");
+                self.mistake_in_key(&place, message, advice);
+            } else {
+                let message = format!(
+                    "{name:?} is a text without an encoder: it will be numbered in order, or, with more than 64 values, \
+                     become its mean label"
                 );
+                self.warn(&place, message, advice);
             }
         }
     }

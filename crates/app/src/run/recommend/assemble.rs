@@ -2,16 +2,13 @@
 
 use anyhow::Result;
 
-use paceline_learn::search::{Break, Judged, Search};
+use crate::run::findings::nearest_misses;
 use paceline_serve::recommend::RowLayout;
 
 use super::gather::{Gathering, Judgement};
 use super::models::Models;
 use super::{Means, Timing, lists, similarity};
 use crate::report::{self, Report, place};
-
-/// How many steps are named when nothing holds the budget.
-const NEAREST_MISSES: usize = 3;
 
 /// What stands in a report besides what is judged.
 pub struct Frame<'a> {
@@ -99,25 +96,12 @@ impl Frame<'_> {
         };
         report.nearest_misses = match report.chosen_step() {
             Some(step) => report.budget.misses(step),
-            None => misses(search),
+            None => nearest_misses(search),
         };
         report.held = report.chosen.is_some() && report.nearest_misses.is_empty();
         report.validate()?;
         Ok(report)
     }
-}
-
-fn misses(search: &Search) -> Vec<report::Miss> {
-    let of_step = |(step, breaks): (&Judged, Vec<Break>)| {
-        let candidate = step.trial.name.clone();
-        breaks.into_iter().map(move |broken| report::Miss {
-            candidate: candidate.clone(),
-            bound: broken.bound.key().to_owned(),
-            required: broken.required,
-            reached: broken.reached,
-        })
-    };
-    search.nearest_misses(NEAREST_MISSES).into_iter().flat_map(of_step).collect()
 }
 
 /// `lightgbm 0.55, network_a 0.25, network_b 0.20`.

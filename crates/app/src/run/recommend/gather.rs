@@ -3,13 +3,14 @@
 use anyhow::Result;
 
 use paceline_core::metrics::{Bootstrap, Estimate, Measured, RankingKind, RankingMetric};
-use paceline_learn::search::{Judged, Rejection, Search};
+use paceline_learn::search::{Judged, Search};
 
 use super::evaluate::{Answers, Qualities, Slice, units};
 use super::models::{Models, popularity};
 use super::proposal::Proposal;
 use super::{Plan, World};
 use crate::report;
+use crate::run::findings;
 
 /// The slices of one part of the data with the models that are judged there.
 pub struct Judgement<'a> {
@@ -95,25 +96,7 @@ impl Gathering<'_> {
     /// # Errors
     /// When there are too few users for an interval.
     pub fn rejected(&self) -> Result<Vec<report::Rejected>> {
-        let rejected = |(judged, why): &(Judged, Rejection)| -> Result<report::Rejected> {
-            let metric = self.bootstrap.interval(&judged.trial.tuning)?;
-            Ok(report::Rejected {
-                candidate: judged.trial.name.clone(),
-                reason: why.to_string(),
-                because: Some(match why {
-                    Rejection::BelowFloor { .. } => report::RejectedBecause::BelowFloor,
-                    Rejection::NotFaster { .. } => report::RejectedBecause::NotFaster,
-                    Rejection::Outrun { .. } => report::RejectedBecause::Outrun,
-                }),
-                latency_ms: Some(judged.trial.latency.into()),
-                metric: Some(metric.value),
-                ci: Some(metric.into()),
-                retention: Some(judged.retention.value),
-                retention_ci: Some(judged.retention.into()),
-                bytes: Some(judged.trial.bytes),
-            })
-        };
-        self.search.rejected.iter().map(rejected).collect()
+        findings::rejected(self.search, self.bootstrap)
     }
 
     /// The metric of `proposal` on `judgement`.

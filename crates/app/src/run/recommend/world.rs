@@ -12,7 +12,7 @@ use paceline_models::recommend::Catalogue;
 use super::side::{Side, keys_of};
 use crate::pipeline::{Pipeline, Recommend};
 use crate::report::{Data, SourceData};
-use crate::stores;
+use crate::run::findings::source_data;
 use crate::tables;
 
 /// All data of one pipeline, in memory.
@@ -54,7 +54,7 @@ impl World {
         let mut described = Vec::new();
         for source in pipeline.sources.iter().filter(|source| used(&source.name)) {
             let (table, reading) = tables::load_described(source, &pipeline.folder)?;
-            described.push((describe(&source.path, &table, reading), reading.digest));
+            described.push((source_data(&source.path, &table, reading), reading.digest));
             sources.insert(&source.name, table);
         }
         let sales = &sources[goal.label.source.as_str()];
@@ -100,24 +100,6 @@ impl World {
     pub fn digests(&self) -> Vec<Digest> {
         self.sources.iter().map(|(_, digest)| *digest).collect()
     }
-}
-
-fn describe(path: &str, table: &SourceTable, reading: tables::Reading) -> SourceData {
-    let times = table.event_time.as_deref().unwrap_or_default();
-    SourceData {
-        name: table.name.clone(),
-        path: shown(path),
-        digest: reading.digest.to_string(),
-        rows: reading.rows_read as u64,
-        rows_used: table.rows.num_rows() as u64,
-        first: times.iter().min().copied(),
-        last: times.iter().max().copied(),
-    }
-}
-
-/// Local paths may hold an `@`; a URL's user and password are not shown.
-fn shown(path: &str) -> String {
-    if path.contains("://") { stores::without_password(path) } else { path.to_owned() }
 }
 
 /// The group of each item is that of its earliest row, which no later row can change.

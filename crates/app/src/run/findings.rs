@@ -1,0 +1,87 @@
+//! The parts of a report that every task fills in the same way.
+
+use anyhow::Result;
+
+use paceline_core::metrics::Bootstrap;
+use paceline_features::SourceTable;
+use paceline_learn::search::{Break, Judged, Rejection, Search};
+
+use crate::report;
+use crate::stores;
+use crate::tables::Reading;
+
+/// How many steps are named when nothing holds the budget.
+const NEAREST_MISSES: usize = 3;
+
+/// What was read of a source.
+pub fn source_data(path: &str, table: &SourceTable, reading: Reading) -> report::SourceData {
+    let times = table.event_time.as_deref().unwrap_or_default();
+    report::SourceData {
+        name: table.name.clone(),
+        path: shown(path),
+        digest: reading.digest.to_string(),
+        rows: reading.rows_read as u64,
+        rows_used: table.rows.num_rows() as u64,
+        first: times.iter().min().copied(),
+        last: times.iter().max().copied(),
+    }
+}
+
+/// Local paths may hold an `@`; a URL's user and password are not shown.
+fn shown(path: &str) -> String {
+    if path.contains("://") { stores::without_password(path) } else { path.to_owned() }
+}
+
+/// What came closest when nothing holds the budget, nearest first.
+pub fn nearest_misses(search: &Search) -> Vec<report::Miss> {
+    let of_step = |(step, breaks): (&Judged, Vec<Break>)| {
+        let candidate = step.trial.name.clone();
+        breaks.into_iter().map(move |broken| report::Miss {
+            candidate: candidate.clone(),
+            bound: broken.bound.key().to_owned(),
+            required: broken.required,
+            reached: broken.reached,
+        })
+    };
+    search.nearest_misses(NEAREST_MISSES).into_iter().flat_map(of_step).collect()
+}
+
+/// What was tried and not kept, as it was on tuning data.
+///
+/// # Errors
+/// When there are too few units for an interval.
+pub fn rejected(search: &Search, bootstrap: Bootstrap) -> Result<Vec<report::Rejected>> {
+    let rejected = |(judged, why): &(Judged, Rejection)| -> Result<report::Rejected> {
+        let metric = bootstrap.interval(&judged.trial.tuning)?;
+        Ok(report::Rejected {
+            candidate: judged.trial.name.clone(),
+            reason: why.to_string(),
+            because: Some(match why {
+                Rejection::BelowFloor { .. } => report::RejectedBecause::BelowFloor,
+                Rejection::NotFaster { .. } => report::RejectedBecause::NotFaster,
+                Rejection::Outrun { .. } => report::RejectedBecause::Outrun,
+            }),
+            latency_ms: Some(judged.trial.latency.into()),
+            metric: Some(metric.value),
+            ci: Some(metric.into()),
+            retention: Some(judged.retention.value),
+            retention_ci: Some(judged.retention.into()),
+            bytes: Some(judged.trial.bytes),
+        })
+    };
+    search.rejected.iter().map(rejected).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn reports_show_no_password() {
+        for (path, shown) in [
+            ("sales.parquet", "sales.parquet"),
+            ("week@home/sales.parquet", "week@home/sales.parquet"),
+            ("s3://key:secret@bucket/sales", "s3://bucket/sales"),
+        ] {
+            assert_eq!(super::shown(path), shown);
+        }
+    }
+}
