@@ -281,9 +281,11 @@ fn draw_mark(svg: &mut String, scales: &Scales, mark: &Mark) {
         percent(mark.retention),
         percent_range(mark.interval)
     );
+    // Of what was rejected the tail to p99 stands in the title alone: there may be twenty of them in one place.
+    let tail = if mark.kind == Kind::Rejected { String::new() } else { format!("M{x:.1} {y:.1}H{tail:.1}") };
     let _ = write!(
         svg,
-        r#"<path class="range" d="M{x:.1} {low:.1}V{high:.1}M{:.1} {low:.1}h8M{:.1} {high:.1}h8M{x:.1} {y:.1}H{tail:.1}"/>"#,
+        r#"<path class="range" d="M{x:.1} {low:.1}V{high:.1}M{:.1} {low:.1}h8M{:.1} {high:.1}h8{tail}"/>"#,
         x - 4.0,
         x - 4.0
     );

@@ -120,7 +120,7 @@ struct Table<'a> {
 }
 
 const LATENCY_WIDTH: usize = 8;
-const FASTER_WIDTH: usize = 8;
+const FASTER_WIDTH: usize = 9;
 const KEPT_WIDTH: usize = 16;
 const METRIC_WIDTH: usize = 25;
 const LAST_WIDTH: usize = 14;
@@ -213,6 +213,9 @@ pub(super) fn verdict(report: &Report) -> Vec<String> {
     );
     if report.held {
         let mut sentences = vec![format!("Held: {figures}"), format!("Asked: {asked}.")];
+        sentences.extend(report.http_latency_ms.map(|http| {
+            format!("Over HTTP on this machine: p50 {}, p99 {}.", latency(http.p50, "u"), latency(http.p99, "u"))
+        }));
         sentences.push(match (report.judged_on, report.report_slice_opened) {
             (SliceRole::Tune | SliceRole::Fit, _) => {
                 "The report slice is closed: these are figures of the tuning slice, which flatter the choice."

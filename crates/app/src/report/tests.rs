@@ -182,6 +182,7 @@ fn the_page_says_what_was_chosen_and_what_was_not() {
         "opened once",
         "paceline run examples/retail/pipeline.toml",
         "coverage@10",
+        "1 way that would do, but another way",
         "popularity of the last 7 days alone reaches 0.0677, 51.6\u{a0}%",
     ] {
         assert!(page.contains(text), "{text:?} is missing");
@@ -246,6 +247,7 @@ fn the_ladder_fits_the_screen_and_needs_no_color() {
     let text = terminal::ladder(&held(), 100, false);
     assert!(text.lines().any(|line| line.starts_with("> compiled forest") && line.contains("1,090x")), "{text}");
     assert!(text.contains("Held: compiled forest answers in 412 us"), "{text}");
+    assert!(text.contains("Over HTTP on this machine: p50 580 us, p99 1.31 ms."), "{text}");
     let text = terminal::ladder(&not_held(), 100, false);
     assert!(text.contains("Not held: no live step holds the budget"), "{text}");
     assert!(

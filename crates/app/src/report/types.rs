@@ -324,7 +324,7 @@ pub struct Step {
     pub retention: f64,
     /// Interval of retention, by a paired bootstrap.
     pub retention_ci: Interval,
-    /// Size of what this step serves from, in bytes.
+    /// Size of its model files in bytes; the candidate stage is the same for every step and not counted.
     pub bytes: u64,
 }
 

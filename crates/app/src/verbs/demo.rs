@@ -8,13 +8,19 @@ use paceline_testkit::shop::{FILE_NAME, Shop, ShopSpec};
 
 use super::{Outcome, run};
 use crate::messages::Terminal;
-use crate::stores::without_password;
+use crate::pipeline;
+use crate::report::Latency;
+use crate::serving;
+use crate::stores::{self, without_password};
 
 /// The pipeline of the demo is the retail example, so that what the demo shows is what a reader can edit.
 const PIPELINE: &str = include_str!("../../../../examples/retail/pipeline.toml");
 
-/// Generate a synthetic shop (or take --data), train, search for the cheapest pipeline that holds the budget, and end
-/// with the measured ladder.
+/// Timed requests of the demo's server.
+const HTTP_REQUESTS: usize = 2_000;
+
+/// Generate a synthetic shop (or take --data), train, search for the cheapest pipeline that holds the budget,
+/// serve it to real HTTP requests, and end with the measured ladder.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Folder with `transactions.parquet` in the layout of Online Retail II, instead of the synthetic shop.
@@ -57,10 +63,27 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
     let seed = if arguments.data.is_some() { String::new() } else { format!(" --seed {}", arguments.seed) };
     let store = arguments.store.as_ref().map_or_else(String::new, |url| format!(" --store {}", without_password(url)));
     let commands = [format!("paceline demo{data}{store} --out {}{seed}", run::quoted(out))];
-    let report =
-        run::produce(&run::Arguments::new(pipeline, out.clone(), arguments.store.clone()), &commands, terminal)?;
+    let how = run::Arguments::new(pipeline.clone(), out.clone(), arguments.store.clone());
+    let mut report = run::produce(&how, &commands, terminal)?;
+    if report.held {
+        report.http_latency_ms = Some(asked_over_http(&pipeline, out, terminal)?);
+        report.write(out)?;
+    }
     run::show(&report, out, terminal)?;
     Ok(run::outcome(&report))
+}
+
+/// What clients of the published recommender wait for. Its tables and its event log stay in the data folder, where
+/// `paceline serve` on the demo's pipeline finds them.
+fn asked_over_http(pipeline: &Path, out: &Path, terminal: &Terminal) -> anyhow::Result<Latency> {
+    let (pipeline, _) = pipeline::open(pipeline)?;
+    let (models, data) = (out.join(serving::MODELS_FOLDER), out.join(stores::DATA_FOLDER));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let say = |text: &str| terminal.say(text);
+    let seen = serving::demo_http(&pipeline, &models, &data, HTTP_REQUESTS, cores, &say)?;
+    let rungs: Vec<String> = seen.rungs.iter().map(|(rung, share)| format!("{rung} {:.1} %", 100.0 * share)).collect();
+    terminal.say(&format!("{} answers over HTTP: {}", seen.requests, rungs.join(", ")));
+    Ok(seen.latency.into())
 }
 
 fn given(folder: &Path) -> anyhow::Result<PathBuf> {

@@ -148,17 +148,9 @@ fn a_run_ends_in_a_report_that_repeats_whatever_the_threads() {
     assert!(terminal::ladder(&first, 100, false).lines().all(|line| line.chars().count() <= 100));
 
     let replay = ["--threads", "1", "--replay-trials", "out/trials.json"];
-    let second = report(folder, "again", &replay, 0);
+    let second = report(folder, "out", &replay, 0);
+    assert_eq!(second.report_slice_opened, 2, "the folder remembers its looks");
     assert_eq!(without_time(second), without_time(first), "one thread and two, the same trials");
-    // A folder's own looks count, whatever the model.
-    let edited = report_of_edited_model(folder);
-    assert_eq!(edited.report_slice_opened, 2);
-}
-
-/// The same data and split with another seed, run into `again`.
-fn report_of_edited_model(folder: &Path) -> Report {
-    write_pipeline(folder, &[("name = \"shop\"", "name = \"shop\"\nseed = 7"), ("trees = 20", "trees = 5")]);
-    report(folder, "again", &[], 0)
 }
 
 #[test]
@@ -169,6 +161,7 @@ fn a_budget_that_nothing_holds_is_reported_with_the_nearest_misses() {
     assert!(!missed.nearest_misses.is_empty());
     assert!(missed.nearest_misses.iter().all(|miss| miss.bound == "keep" || miss.bound == "p99_ms"));
     assert!(missed.metrics.iter().all(|row| row.chosen.is_none()));
+    assert!(!folder.path().join("out/models").exists(), "nothing is published");
     assert!(terminal::ladder(&missed, 100, false).contains("Not held"));
 }
 
@@ -179,6 +172,7 @@ fn without_a_report_the_slice_stays_closed() {
     assert_eq!((closed.judged_on, closed.report_slice_opened), (SliceRole::Tune, 0));
     assert!(closed.slices.iter().all(|slice| slice.role == SliceRole::Tune));
     assert!(!folder.path().join("out").join(openings::FILE_NAME).exists(), "nothing was opened");
+    assert!(!folder.path().join("out/models").exists(), "nothing is published that only tuning data has judged");
     let page = std::fs::read_to_string(folder.path().join("out/report.html")).unwrap();
     assert!(page.contains("The report slice is closed."));
     assert!(closed.commands[0].ends_with("--no-report"), "{:?}", closed.commands);

@@ -9,7 +9,7 @@ use crate::report::format::{
     age, bytes, escape, latency, metric, metric_range, percent, percent_down, thousands, times,
 };
 use crate::report::svg::{Canvas, latency_against_quality as draw};
-use crate::report::types::{Figure, Report, SliceRole, SplitBy, SplitPart};
+use crate::report::types::{Figure, Rejected, RejectedBecause, Report, SliceRole, SplitBy, SplitPart};
 
 /// What was chosen, how much faster, how much quality it keeps, and whether that holds.
 pub(super) fn headline(page: &mut String, report: &Report) {
@@ -226,17 +226,38 @@ pub(super) fn precomputed(page: &mut String, report: &Report) {
     page.push_str("</tbody>\n</table>\n</section>\n");
 }
 
-/// What was tried and why it is not there.
+/// What was tried and why it is not there. Ways that would do but were outrun by another way of the same idea are folded
+/// away: they say little that the ladder does not.
 pub(super) fn rejected(page: &mut String, report: &Report) {
     if report.rejected.is_empty() {
         return;
     }
+    let was_outrun = |rejected: &&Rejected| rejected.because == Some(RejectedBecause::Outrun);
+    let (outrun, failed): (Vec<&Rejected>, Vec<&Rejected>) = report.rejected.iter().partition(was_outrun);
+    page.push_str(
+        "<section aria-labelledby=\"rejected\">\n<h2 id=\"rejected\">Tried and rejected</h2>\n<p>Quality on tuning data, where the choice was made.</p>\n",
+    );
+    if !failed.is_empty() {
+        rejected_table(page, report, &failed);
+    }
+    if !outrun.is_empty() {
+        let ways = if outrun.len() == 1 { "1 way".to_owned() } else { format!("{} ways", outrun.len()) };
+        let _ = writeln!(
+            page,
+            "<details>\n<summary>{ways} that would do, but another way of the same idea is faster</summary>"
+        );
+        rejected_table(page, report, &outrun);
+        page.push_str("</details>\n");
+    }
+    page.push_str("</section>\n");
+}
+
+fn rejected_table(page: &mut String, report: &Report, rejected: &[&Rejected]) {
     let scale = RetentionScale::new(report);
     page.push_str(
-        "<section aria-labelledby=\"rejected\">\n<h2 id=\"rejected\">Tried and rejected</h2>\n<p>Quality on tuning data, where the choice was made.</p>\n\
-         <table>\n<thead><tr><th scope=\"col\">Candidate</th><th scope=\"col\">Why not</th><th scope=\"col\" class=\"number\">p50</th><th scope=\"col\">Quality kept</th></tr></thead>\n<tbody>\n",
+        "<table>\n<thead><tr><th scope=\"col\">Candidate</th><th scope=\"col\">Why not</th><th scope=\"col\" class=\"number\">p50</th><th scope=\"col\">Quality kept</th></tr></thead>\n<tbody>\n",
     );
-    for rejected in &report.rejected {
+    for rejected in rejected {
         let time = rejected.latency_ms.as_ref().map_or_else(|| "–".to_owned(), |time| latency(time.p50, "µ"));
         let kept = match (rejected.retention, rejected.retention_ci) {
             (Some(retention), Some(interval)) => retention_strip(retention, interval, &scale),
@@ -250,7 +271,7 @@ pub(super) fn rejected(page: &mut String, report: &Report) {
             escape(&rejected.reason)
         );
     }
-    page.push_str("</tbody>\n</table>\n</section>\n");
+    page.push_str("</tbody>\n</table>\n");
 }
 
 /// Where features are computed and what that saves.
