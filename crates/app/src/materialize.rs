@@ -86,12 +86,7 @@ pub fn materialize(
     means: &JoinMeans,
     on_rows: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Vec<MaterializedView>> {
-    if pipeline.views.is_empty() {
-        bail!(
-            "pipeline {} has no feature view, so there is nothing to materialize; add a [features.NAME]",
-            pipeline.name
-        );
-    }
+    check_has_views(pipeline)?;
     for view in &pipeline.views {
         refuse_older(pipeline, view, until, store)?;
     }
@@ -119,6 +114,20 @@ pub fn materialize(
         }
     }
     joins.into_iter().map(|(view, join)| write(pipeline, view, join, until, store)).collect()
+}
+
+/// That there is something to materialize.
+///
+/// # Errors
+/// When there is not.
+pub fn check_has_views(pipeline: &Pipeline) -> anyhow::Result<()> {
+    if pipeline.views.is_empty() {
+        bail!(
+            "pipeline {} has no feature view, so there is nothing to materialize; add a [features.NAME]",
+            pipeline.name
+        );
+    }
+    Ok(())
 }
 
 fn refuse_older(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use paceline_core::Timestamp;
 use paceline_core::online::{OnlineError, OnlineRow, OnlineStore};
@@ -54,8 +54,10 @@ impl StoreArguments {
             Some(url) => connect(url),
             None => {
                 let embedded = self.embedded_folder(folder);
-                std::fs::create_dir_all(&embedded)
-                    .with_context(|| format!("cannot make the online store {}", embedded.display()))?;
+                std::fs::create_dir_all(&embedded).map_err(|error| {
+                    let shown = embedded.display();
+                    anyhow!("cannot make the online store {shown}: {error}; name another folder with --data-dir")
+                })?;
                 Ok(Arc::new(EmbeddedOnlineStore::open(&embedded)?))
             }
         }
@@ -101,13 +103,14 @@ pub fn connect_with(url: &str, options: RedisOptions) -> anyhow::Result<Arc<dyn 
             without_password(url)
         );
     }
+    let shown = without_password(url);
     let store = RedisOnlineStore::connect(url, options).map_err(|error| match error {
-        OnlineError::Unreachable { .. } => {
-            anyhow::Error::new(error).context("start that Redis server, or leave --store out for the embedded store")
-        }
-        other => anyhow::Error::new(other),
-    });
-    let store = store.with_context(|| format!("--store {}", without_password(url)))?;
+        OnlineError::Unreachable { cause, .. } => anyhow!(
+            "--store {shown} cannot be reached: {cause}; start that Redis server, or leave --store out for the embedded \
+             store"
+        ),
+        other => anyhow!("--store {shown}: {other}"),
+    })?;
     Ok(Arc::new(store))
 }
 
@@ -151,8 +154,6 @@ pub fn publish(
 
 #[cfg(test)]
 mod tests {
-    use anyhow::anyhow;
-
     use super::*;
 
     #[test]

@@ -138,7 +138,9 @@ pub fn propose(table: &Table, label: Option<&str>) -> anyhow::Result<Proposal> {
         && let Some(time) = &time
         && let Some((user, item)) = guess_user_and_item(table)
     {
-        return propose_recommender(table, time.clone(), user, item);
+        let recommender = propose_recommender(table, time.clone(), user, item);
+        // Logs of a few days, such as shown items and clicks, still have something to predict row by row.
+        return recommender.or_else(|too_short| propose_rows(table, Some(time.clone()), None).map_err(|_| too_short));
     }
     propose_rows(table, time, label)
 }

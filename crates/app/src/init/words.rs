@@ -106,14 +106,21 @@ fn word_among<'w>(name: &str, known: &[&'w str]) -> Option<&'w str> {
     known.iter().copied().find(|known| words.iter().any(|word| word == known))
 }
 
+/// Words that say that a column describes something of a user or item instead of naming it.
+const ATTRIBUTES: [&str; 9] = ["feature", "type", "kind", "segment", "group", "age", "country", "category", "affinity"];
+
+fn is_attribute(name: &str) -> bool {
+    words_of(name).iter().any(|word| ATTRIBUTES.contains(&word.as_str()))
+}
+
 /// The word of `name` by which it names a user.
 pub fn user_word(name: &str) -> Option<&'static str> {
-    word_among(name, &USERS)
+    word_among(name, &USERS).filter(|_| !is_attribute(name))
 }
 
 /// The word of `name` by which it names an item.
 pub fn item_word(name: &str) -> Option<&'static str> {
-    word_among(name, &ITEMS)
+    word_among(name, &ITEMS).filter(|_| !is_attribute(name))
 }
 
 /// How telling `name` is of a time, from 0 for the most; `None` for not at all.

@@ -25,9 +25,10 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{anyhow, bail};
 use toml::de::DeTable;
 
 pub use check::Schemas;
@@ -76,8 +77,16 @@ impl PipelineFile {
     /// # Errors
     /// When the file cannot be read or is not UTF-8.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read pipeline file {}", path.display()))?;
+        let shown = path.display();
+        if path.is_dir() {
+            bail!("cannot read pipeline file {shown}: it is a folder; name the file in it");
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                anyhow!("cannot read pipeline file {shown}: no such file; `paceline init TABLE` writes one for a table")
+            }
+            _ => anyhow!("cannot read pipeline file {shown}: {error}"),
+        })?;
         Ok(Self::parse(path, text))
     }
 

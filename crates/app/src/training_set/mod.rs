@@ -114,7 +114,7 @@ pub fn build(
 ) -> anyhow::Result<TrainingRows> {
     let mut join = FeatureJoin::new(pipeline, means);
     let first = SpineFile::open(spine, pipeline)?;
-    refuse_names_of_features(pipeline, &first.schema(), first.path())?;
+    refuse_names_of_features(pipeline, &first.schema(), &format!("--spine {}", first.path()))?;
     join.read_sources(&pipeline.folder, on_rows)?;
     let path = first.path().to_owned();
     for batch in first {

@@ -1,16 +1,15 @@
 //! A spine file: entity keys, `time`, and any other columns.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 use arrow::array::{Array as _, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use paceline_core::Timestamp;
 use paceline_features::expression::Type;
 use paceline_store::sources::CsvType;
-use paceline_store::{SourceReader, SourceSpec};
+use paceline_store::{Format, SourceError, SourceReader, SourceSpec};
 
 use crate::pipeline::mistake::nearest;
 use crate::pipeline::{Pipeline, TimeUnit};
@@ -55,42 +54,17 @@ impl SpineFile {
     pub fn open(spec: &SpineSpec, pipeline: &Pipeline) -> anyhow::Result<Self> {
         let location = &spec.location;
         let mut source = SourceSpec::new("the spine", location);
-        let open = |source: &SourceSpec| {
-            SourceReader::open(source, Path::new("")).with_context(|| format!("--spine {location}"))
-        };
+        let open =
+            |source: &SourceSpec| SourceReader::open(source, Path::new("")).map_err(|error| said_by(location, error));
         let mut reader = open(&source)?;
-        let is_csv = reader.files()[0].path.to_lowercase().ends_with(".csv");
-        if is_csv {
-            source.types = text_keys(pipeline)?;
-            let schema = reader.schema();
-            source
-                .types
-                .retain(|name, _| schema.field_with_name(name).is_ok_and(|field| !field.data_type().is_string()));
-            if !source.types.is_empty() {
-                reader = open(&source)?;
-            }
-        }
-        let schema = reader.schema();
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        if !names.contains(&TIME) {
-            let near = nearest(TIME, names.iter().copied()).map(|near| format!(" (is it {near:?}?)"));
-            bail!(
-                "--spine {location} has no column {TIME:?}, which says when each row's features are wanted{}; rename \
-                 that column to {TIME:?}; it has {}",
-                near.unwrap_or_default(),
-                names.join(", ")
-            );
-        }
-        for view in &pipeline.views {
-            if let Some(key) = view.entity.iter().find(|key| !names.contains(&key.as_str())) {
-                let near = nearest(key, names.iter().copied()).map(|near| format!("; did you mean {near:?}?"));
-                bail!(
-                    "--spine {location} has no column {key:?}, the entity of [features.{}]{}; it has {}",
-                    view.name,
-                    near.unwrap_or_default(),
-                    names.join(", ")
-                );
-            }
+        let keys = Key::of(pipeline)?;
+        check_columns(location, &reader.schema(), &keys)?;
+        if Format::of_path(&reader.files()[0].path) == Some(Format::Csv) {
+            let typed = |key: &Key<'_>| Some((key.column.to_owned(), key.csv_type()?));
+            source.types = keys.iter().filter_map(typed).collect();
+            reader = open(&source)?;
+        } else {
+            keys.iter().try_for_each(|key| key.check_type(location, &reader.schema()))?;
         }
         Ok(SpineFile { reader, location: location.clone(), time_unit: spec.time_unit })
     }
@@ -117,7 +91,8 @@ impl SpineFile {
         }
         let place = Place { file: self.reader.place(), stays: None };
         let unit = self.time_unit.map(TimeUnit::to_arrow);
-        let time = times::read(TIME, array, unit, place, "every row of a spine needs a time").context("--spine")?;
+        let time = times::read(TIME, array, unit, place, "every row of a spine needs a time")
+            .map_err(|error| anyhow!("--spine {error}"))?;
         Ok(SpineBatch { rows, time })
     }
 }
@@ -126,7 +101,7 @@ impl Iterator for SpineFile {
     type Item = anyhow::Result<SpineBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rows = self.reader.next()?.with_context(|| format!("--spine {}", self.location));
+        let rows = self.reader.next()?.map_err(|error| said_by(&self.location, error));
         Some(rows.and_then(|rows| self.prepare(rows)))
     }
 }
@@ -157,18 +132,91 @@ impl SpineBatch {
     }
 }
 
-/// The key columns that a source has as texts.
-fn text_keys(pipeline: &Pipeline) -> anyhow::Result<BTreeMap<String, CsvType>> {
-    let mut texts = BTreeMap::new();
-    for source in &pipeline.sources {
-        let views: Vec<_> = pipeline.views.iter().filter(|view| view.source == source.name).collect();
-        if views.is_empty() {
-            continue;
+/// A key column of a view, as its source has it.
+struct Key<'a> {
+    column: &'a str,
+    view: &'a str,
+    source: &'a str,
+    kind: Option<Type>,
+}
+
+impl<'a> Key<'a> {
+    /// The key columns of all views.
+    fn of(pipeline: &'a Pipeline) -> anyhow::Result<Vec<Key<'a>>> {
+        let mut keys: Vec<Key<'_>> = Vec::new();
+        for source in &pipeline.sources {
+            let mut views = pipeline.views.iter().filter(|view| view.source == source.name).peekable();
+            if views.peek().is_none() {
+                continue;
+            }
+            let rows = SourceRows::open(source, &pipeline.folder)?;
+            let kind_of = |column: &str| rows.columns().iter().find(|(name, _)| name == column).map(|(_, kind)| *kind);
+            keys.extend(views.flat_map(|view| {
+                let key =
+                    |column: &'a String| Key { column, view: &view.name, source: &source.name, kind: kind_of(column) };
+                view.entity.iter().map(key).collect::<Vec<_>>()
+            }));
         }
-        let rows = SourceRows::open(source, &pipeline.folder)?;
-        let is_text = |key: &String| rows.columns().iter().any(|(name, kind)| name == key && *kind == Type::Text);
-        let keys = views.iter().flat_map(|view| &view.entity).filter(|key| is_text(key));
-        texts.extend(keys.map(|key| (key.clone(), CsvType::Text)));
+        Ok(keys)
     }
-    Ok(texts)
+
+    fn csv_type(&self) -> Option<CsvType> {
+        match self.kind? {
+            Type::Int => Some(CsvType::Integer),
+            Type::Text => Some(CsvType::Text),
+            Type::Bool | Type::Float | Type::Timestamp => None,
+        }
+    }
+
+    fn check_type(&self, location: &str, schema: &Schema) -> anyhow::Result<()> {
+        let Ok(field) = schema.field_with_name(self.column) else { return Ok(()) };
+        match (Type::of_arrow(field.data_type()), self.kind) {
+            (Some(found), Some(expected)) if found != expected => bail!(
+                "--spine {location}: column {:?} holds {}, but in [sources.{}] it is {expected}; write it with the same \
+                 type",
+                self.column,
+                field.data_type(),
+                self.source
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_columns(location: &str, schema: &Schema, keys: &[Key<'_>]) -> anyhow::Result<()> {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let has = names.join(", ");
+    if !names.contains(&TIME) {
+        let near = nearest(TIME, names.iter().copied()).map(|near| format!(" (is it {near:?}?)")).unwrap_or_default();
+        bail!(
+            "--spine {location} has no column {TIME:?}, which says when each row's features are wanted{near}; rename \
+             that column to {TIME:?}; it has {has}"
+        );
+    }
+    if let Some(Key { column, view, .. }) = keys.iter().find(|key| !names.contains(&key.column)) {
+        let near = nearest(column, names.iter().copied()).map(|near| format!("; did you mean {near:?}?"));
+        bail!(
+            "--spine {location} has no column {column:?}, the entity of [features.{view}]{}; it has {has}",
+            near.unwrap_or_default()
+        );
+    }
+    Ok(())
+}
+
+/// What a reader says about a spine; most of its messages begin with the file.
+fn said_by(location: &str, error: SourceError) -> anyhow::Error {
+    match error {
+        SourceError::NotFound { near, .. } if near.is_empty() => anyhow!("--spine {location}: no such file"),
+        SourceError::UnknownFormat { file } => {
+            anyhow!("--spine {file}: neither .parquet nor .csv; a spine is written in one of these formats")
+        }
+        SourceError::BadCell { file, row, column, value, expected } => anyhow!(
+            "--spine {file}, row {row}: column {column:?} holds {value:?}, but {expected} is expected there; correct the \
+             value"
+        ),
+        other => match other.to_string() {
+            said if said.starts_with(location) => anyhow!("--spine {said}"),
+            said => anyhow!("--spine {location}: {said}"),
+        },
+    }
 }

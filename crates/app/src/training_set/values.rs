@@ -37,6 +37,8 @@ pub fn keys_of(rows: &RecordBatch, entity: &[String]) -> anyhow::Result<Vec<Opti
         let parts: Vec<Option<KeyPart>> = if column.data_type().is_integer() {
             let integers = cast(column, &DataType::Int64)?;
             integers.as_primitive::<Int64Type>().iter().map(|id| id.map(KeyPart::Int)).collect()
+        } else if column.data_type() == &DataType::Null {
+            vec![None; column.len()]
         } else if column.data_type().is_string() {
             let texts = cast(column, &DataType::Utf8)?;
             texts.as_string::<i32>().iter().map(|text| text.map(KeyPart::from)).collect()

@@ -123,8 +123,7 @@ fn bad_input_is_named_and_ends_with_exit_code_2() {
     let all_null: String = all_null
         .map(|(row, cells)| format!("{},{},{},{}\n", cells[0], cells[1], if row == 0 { "price" } else { "" }, cells[3]))
         .collect();
-    // A CSV column without a value has no type of its own and reads as text.
-    check(Some(&all_null), &[], 2, &["p.toml:10:33: error: \"price\" is a text, of which there is no sum"]);
+    check(Some(&all_null), &[], 2, &["p.toml:10:33: error: \"price\" of [sources.sales] is null in all rows"]);
     check(
         Some(SALES),
         &[("2024-01-15", "2023-01-15")],

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod arrows;
+mod bad_input;
 mod command_line;
+mod features;
 mod recommender;
 #[path = "../../../store/tests/it/redis_server.rs"]
 #[allow(dead_code, clippy::print_stdout, reason = "it serves the tests of the store too; skips are said")]

@@ -78,6 +78,8 @@ pub(crate) struct EntityDictionary {
 enum KeyColumn {
     Integers(ArrayRef),
     Texts(ArrayRef),
+    /// So many rows without any value, which therefore fit a column of either type.
+    Nothing(usize),
 }
 
 impl EntityDictionary {
@@ -104,6 +106,7 @@ impl EntityDictionary {
                     let codes = number(array.as_string::<i32>().iter(), &mut known);
                     (Part::Texts(known.into_iter().map(|(text, code)| (text.into(), code)).collect()), codes)
                 }
+                KeyColumn::Nothing(rows) => (Part::Texts(KeyMap::default()), vec![NOBODY; rows]),
             };
             dictionary.count = part.len();
             dictionary.parts.push(part);
@@ -142,6 +145,7 @@ impl EntityDictionary {
                 (Part::Texts(known), KeyColumn::Texts(array)) => {
                     array.as_string::<i32>().iter().map(|key| look_up(known, key)).collect()
                 }
+                (_, KeyColumn::Nothing(rows)) => vec![NOBODY; rows],
                 (part, KeyColumn::Integers(array) | KeyColumn::Texts(array)) => {
                     return Err(FeatureError::ColumnType {
                         table: "the spine".to_owned(),
@@ -230,6 +234,7 @@ pub(crate) fn key_hashes(
         match key_column(rows, name, table, view)? {
             KeyColumn::Integers(array) => hash_with(&mut hashes, array.as_primitive::<Int64Type>().iter()),
             KeyColumn::Texts(array) => hash_with(&mut hashes, array.as_string::<i32>().iter()),
+            KeyColumn::Nothing(_) => hashes.iter_mut().for_each(|hasher| *hasher = None),
         }
     }
     Ok(hashes.into_iter().map(|hasher| hasher.map(|hasher| hasher.finish())).collect())
@@ -259,6 +264,7 @@ fn key_column(rows: &RecordBatch, name: &str, table: &str, view: &str) -> Result
             integers(&plain, name, table).map(KeyColumn::Integers)
         }
         DataType::Utf8 => Ok(KeyColumn::Texts(array.clone())),
+        DataType::Null => Ok(KeyColumn::Nothing(array.len())),
         data_type if is_text(data_type) || matches!(data_type, DataType::Dictionary(_, values) if is_text(values)) => {
             let plain =
                 cast(array, &DataType::Utf8).map_err(FeatureError::arrow(format!("column {name:?} of {table}")))?;

@@ -254,7 +254,12 @@ fn text_decoder(header: &[String], batch_rows: usize) -> Decoder {
 }
 
 fn damaged(file: &SourceFile, error: &ArrowError) -> SourceError {
-    SourceError::Damaged { file: file.path.clone(), format: Format::Csv.name(), cause: error.to_string() }
+    // The format is said already.
+    let cause = match error {
+        ArrowError::CsvError(cause) => cause.clone(),
+        other => other.to_string(),
+    };
+    SourceError::Damaged { file: file.path.clone(), format: Format::Csv.name(), cause }
 }
 
 /// Batches of one file. Holds one piece of the file and one batch in memory.

@@ -91,8 +91,8 @@ pub enum SourceError {
     },
     /// A CSV cell is not of its column's type.
     #[error(
-        "{file}, row {row}: column {column:?} is {expected}, but holds {value:?}; correct the value, or declare the \
-         column's type as text"
+        "{file}, row {row}: column {column:?} is {expected}, but holds {value:?}; correct the value, or write the \
+         table as Parquet, whose columns have types"
     )]
     BadCell {
         /// The file.
@@ -115,7 +115,7 @@ pub enum SourceError {
         cause: String,
     },
     /// The bytes are not what the format says.
-    #[error("{file} cannot be read as {format}: {cause}")]
+    #[error("{file} cannot be read as {format}: {cause}; {}", damaged_advice(format))]
     Damaged {
         /// The file.
         file: String,
@@ -194,9 +194,17 @@ pub(super) fn near_names<'a>(name: &str, candidates: impl IntoIterator<Item = &'
         if goes_on { 1 } else { strsim::damerau_levenshtein(&lower, &candidate) }
     };
     let mut scored: Vec<(usize, &str)> = candidates.into_iter().map(|name| (edits(name), name)).collect();
-    scored.retain(|(edits, _)| *edits <= edits_max);
+    // What is there under the very name, such as an empty folder, is not what was meant.
+    scored.retain(|(edits, candidate)| *edits <= edits_max && *candidate != name);
     scored.sort_unstable();
     scored.into_iter().take(3).map(|(_, candidate)| candidate.to_owned()).collect()
+}
+
+fn damaged_advice(format: &str) -> &'static str {
+    match format {
+        "CSV" => "a text that holds a comma, a quote or a line end stands in quotes",
+        _ => "is the file whole?",
+    }
 }
 
 fn did_you_mean(near: &[String]) -> String {

@@ -91,5 +91,10 @@ impl ParquetBatches {
 }
 
 fn damaged(file: &SourceFile, error: &ParquetError) -> SourceError {
-    SourceError::Damaged { file: file.path.clone(), format: Format::Parquet.name(), cause: error.to_string() }
+    // The format is said already.
+    let cause = match error {
+        ParquetError::General(cause) => cause.clone(),
+        other => other.to_string(),
+    };
+    SourceError::Damaged { file: file.path.clone(), format: Format::Parquet.name(), cause }
 }

@@ -8,7 +8,7 @@ use paceline_features::{Aggregate, Feature, FeatureView};
 use super::model::ModelParts;
 use super::{Checker, Schemas};
 use crate::pipeline::checked::{Goal, NamedExpression, Recommend, RowModel, Source, Split};
-use crate::pipeline::mistake::{Mistake, split_help, suggest};
+use crate::pipeline::mistake::{Mistake, nearest, split_help, suggest};
 use crate::tables::readable_columns;
 
 /// Columns that expressions and features can read.
@@ -16,6 +16,8 @@ use crate::tables::readable_columns;
 struct Table {
     /// By name.
     columns: Vec<(String, Type)>,
+    /// Those of them that have no value in any row, and therefore no type of their own.
+    valueless: Vec<String>,
     /// Names that would be columns if a mistake had not been reported about each: nothing more is said about them.
     unusable: Vec<String>,
     /// Whether there may be columns that are in neither list.
@@ -85,7 +87,9 @@ impl Checker<'_> {
     /// The columns of a source after its derived ones.
     fn table(&mut self, source: &Source, schema: &Schema) -> Table {
         let name = source.name.as_str();
-        let mut table = Table { columns: readable_columns(schema), ..Table::default() };
+        let valueless = schema.fields().iter().filter(|field| field.data_type() == &DataType::Null);
+        let valueless = valueless.map(|field| field.name().clone()).collect();
+        let mut table = Table { columns: readable_columns(schema), valueless, ..Table::default() };
         self.time_columns(source, schema);
         if let Some(event_id) = &source.event_id {
             self.file_column(&["sources", name, "event_id"], event_id, schema);
@@ -127,6 +131,11 @@ impl Checker<'_> {
             let Some(data_type) = self.file_column(&path, column, schema) else { continue };
             match data_type {
                 DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => {}
+                DataType::Null => self.mistake(
+                    &path,
+                    format!("`{key}` is {column:?}, which is null in all rows"),
+                    "name another column, or repair the table",
+                ),
                 text if text.is_string() => {}
                 integer if integer.is_integer() => {
                     if self.tree.nearest(&["sources", &source.name]).get("time_unit").is_none() {
@@ -162,6 +171,14 @@ impl Checker<'_> {
         if table.lacks(column) {
             let message = format!("[sources.{source}] has no usable column {column:?}");
             self.mistake(path, message, suggest(column, table.columns.iter().map(|(name, _)| name.as_str())));
+        }
+        if table.valueless.iter().any(|name| name == column) {
+            self.mistake(
+                path,
+                format!("{column:?} of [sources.{source}] is null in all rows"),
+                "name another column, or repair the table",
+            );
+            return None;
         }
         table.kind(column)
     }
@@ -237,11 +254,18 @@ impl Checker<'_> {
             let columns = tables.get(&view.source).map_or(&[][..], |table| table.columns.as_slice());
             beside.extend(columns.iter().filter(|(name, _)| view.entity.contains(name)).cloned());
         }
+        // Without a model it is not known which other columns the spine and the requests will have.
+        let takes_fields = self.raw.model.is_none();
         for feature in request_features {
             let path = ["features", "request", feature.name.as_str()];
             let name = format!("request.{}", feature.name);
+            if takes_fields && self.reads_fields(&path, &feature.expression, inputs, &beside) {
+                inputs.unusable.push(name);
+                continue;
+            }
             let known = Table {
                 columns: inputs.columns.iter().chain(&beside).cloned().collect(),
+                valueless: Vec::new(),
                 unusable: inputs.unusable.clone(),
                 is_partial: inputs.is_partial,
             };
@@ -250,6 +274,35 @@ impl Checker<'_> {
                 None => inputs.unusable.push(name),
             }
         }
+    }
+
+    /// Warns about each plain name that is neither a feature nor a key: a field that spine and requests must have. Its
+    /// type is unknown here, so the expression is checked when there is a spine.
+    fn reads_fields(&mut self, path: &[&str], expression: &str, inputs: &Table, beside: &[(String, Type)]) -> bool {
+        let columns: Vec<(String, Type)> = inputs.columns.iter().chain(beside).cloned().collect();
+        let Err(errors) = Program::compile(expression, &columns) else { return false };
+        let mut fields: Vec<String> = Vec::new();
+        for error in errors {
+            if let ExpressionMistake::UnknownColumn { name, .. } = error.mistake
+                && !name.contains('.')
+                && !fields.contains(&name)
+            {
+                fields.push(name);
+            }
+        }
+        let feature = path.last().copied().unwrap_or_default();
+        for field in &fields {
+            let near = nearest(field, columns.iter().map(|(name, _)| name.as_str()));
+            self.warn(
+                path,
+                format!("`{feature}` reads {field:?}, which is no feature and no key"),
+                near.map_or_else(
+                    || "the spine and every request must have it".to_owned(),
+                    |near| format!("did you mean `{near}`? otherwise the spine and every request must have it"),
+                ),
+            );
+        }
+        !fields.is_empty()
     }
 
     fn recommend_columns(&mut self, goal: &Recommend, views: &[FeatureView], tables: &Tables) {

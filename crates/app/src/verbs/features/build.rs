@@ -71,11 +71,11 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
 
 /// Finds out before the work whether its result can be written.
 fn check_writable(out: &Path) -> anyhow::Result<()> {
-    if Format::of_path(&out.to_string_lossy()).is_none() {
-        bail!("--out {}: the name must end in .parquet or .csv", out.display());
-    }
     if out.is_dir() {
         bail!("--out {} is a folder; name a file in it", out.display());
+    }
+    if Format::of_path(&out.to_string_lossy()).is_none() {
+        bail!("--out {}: the name must end in .parquet or .csv", out.display());
     }
     let folder = match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -34,6 +34,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
     let until = parse_time("--until", &arguments.until)?;
     let pipeline = open(&arguments.pipeline, terminal)?;
     let means = arguments.join.means()?;
+    materialize::check_has_views(&pipeline)?;
     let store = arguments.store.open(&pipeline.folder)?;
     let progress = counting(terminal, "reading");
     let written = materialize::materialize(&pipeline, until, &*store, &means, &mut |rows| progress.inc(rows))?;

@@ -1,0 +1,212 @@
+//! The `features` verbs as a user runs them, on a small synthetic shop.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use paceline_testkit::shop::{Shop, ShopSpec};
+use serde_json::Value;
+
+use crate::redis_server::RedisServer;
+
+const PIPELINE: &str = r#"
+name = "shop"
+
+[sources.sales]
+path = "transactions.parquet"
+event_time = "timestamp"
+time_unit = "s"
+where = "user_id is not null and quantity > 0"
+columns.amount = "quantity * price"
+
+[features.user]
+source = "sales"
+entity = ["user_id"]
+schedule = "1d"
+lines_30d = { agg = "count", window = "30d" }
+spend_30d = { agg = "sum", of = "amount", window = "30d" }
+country = { agg = "last", of = "country", window = "365d" }
+
+[features.item]
+source = "sales"
+entity = ["item_id"]
+price = { agg = "mean", of = "price", window = "90d" }
+silence = { agg = "seconds_since_last", window = "90d" }
+
+[features.request]
+dear = "item.price > user.spend_30d"
+"#;
+
+/// Midnight, a point of the schedule.
+const UNTIL: &str = "2011-12-01T00:00:00Z";
+
+struct Case {
+    folder: tempfile::TempDir,
+    /// A user and an item of the last line before [`UNTIL`].
+    user: i32,
+    item: String,
+}
+
+impl Case {
+    fn new() -> Case {
+        let folder = tempfile::tempdir().unwrap();
+        let shop = Shop::generate(&ShopSpec { users: 60, items: 40, months: 4, ..ShopSpec::small() });
+        shop.write(folder.path()).unwrap();
+        std::fs::write(folder.path().join("p.toml"), PIPELINE).unwrap();
+        let until = UNTIL.parse::<paceline_core::Timestamp>().unwrap().0 / 1_000_000;
+        let known = |line: &&paceline_testkit::shop::Line| {
+            line.timestamp_s < until && line.user_id.is_some() && line.quantity > 0
+        };
+        let line = shop.lines().iter().rfind(known).unwrap();
+        Case { user: line.user_id.unwrap(), item: line.code.clone(), folder }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
+        command.current_dir(self.folder.path()).args(arguments).output().expect("the binary starts")
+    }
+
+    fn json(&self, arguments: &[&str], exit_code: i32) -> Value {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(exit_code), "{arguments:?}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    fn spine(&self, rows: &str) -> &'static str {
+        std::fs::write(self.folder.path().join("spine.csv"), format!("user_id,item_id,time,label\n{rows}")).unwrap();
+        "spine.csv"
+    }
+
+    /// The values of the one row of a training set at `time`, by name.
+    fn built(&self, time: &str) -> Vec<(String, String)> {
+        let spine = self.spine(&format!("{},{},{time},7\n", self.user, self.item));
+        self.json(&["features", "build", "p.toml", "--spine", spine, "--out", "t.csv"], 0);
+        let text = std::fs::read_to_string(self.folder.path().join("t.csv")).unwrap();
+        let (names, values) = text.trim_end().split_once('\n').unwrap();
+        names.split(',').map(str::to_owned).zip(values.split(',').map(str::to_owned)).collect()
+    }
+
+    fn get(&self, more: &[&str]) -> Value {
+        let (user, item) = (format!("user_id={}", self.user), format!("item_id={}", self.item));
+        self.json(&[&["features", "get", "p.toml", "--entity", &user, "--entity", &item], more].concat(), 0)
+    }
+}
+
+/// A cell of a CSV file and a JSON value say the same.
+fn is_same(cell: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => cell.is_empty(),
+        Value::Number(number) => cell.parse::<f64>().is_ok_and(|cell| Some(cell) == number.as_f64()),
+        Value::Bool(value) => cell == value.to_string(),
+        Value::String(text) => cell == text,
+        _ => false,
+    }
+}
+
+fn agree(built: &[(String, String)], found: &Value) {
+    let features = found["features"].as_object().unwrap();
+    assert_eq!(features.len(), 6, "{features:?}");
+    for (name, value) in features {
+        let (_, cell) = built.iter().find(|(column, _)| column == name).unwrap();
+        assert!(is_same(cell, value), "{name}: {cell:?} was built, {value} found");
+    }
+}
+
+#[test]
+fn built_computed_and_stored_values_are_the_same_in_both_stores() {
+    let case = Case::new();
+    // One second after midnight a training set sees the user's values of midnight, and the item's of this second.
+    let built = case.built("2011-12-01T00:00:01Z");
+    assert_eq!(
+        built[..4].iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["user_id", "item_id", "time", "label"]
+    );
+    assert_eq!(built[3].1, "7", "other columns are kept");
+    assert!(built.iter().any(|(name, cell)| name == "user.lines_30d" && cell != "0"), "{built:?}");
+    let computed = case.get(&["--at", "2011-12-01T00:00:01Z"]);
+    agree(&built, &computed);
+    assert_eq!(computed["views"]["user"]["as_of"], UNTIL);
+
+    let written = case.json(&["features", "materialize", "p.toml", "--until", "2011-12-01T00:00:01Z"], 0);
+    assert_eq!(written["views"][0]["as_of"], UNTIL, "a scheduled view is written as of its schedule");
+    assert_eq!(written["views"][1]["as_of"], "2011-12-01T00:00:01Z");
+    let stored = case.get(&[]);
+    agree(&built, &stored);
+    assert_eq!(stored["views"]["user"]["status"], "known");
+
+    let unknown = case.json(&["features", "get", "p.toml", "--entity", "user_id=-5"], 0);
+    assert_eq!(unknown["views"]["user"]["status"], "unknown");
+    assert_eq!(
+        (&unknown["features"]["user.lines_30d"], &unknown["features"]["user.country"]),
+        (&0.into(), &Value::Null)
+    );
+    assert_eq!(unknown["views"]["item"]["missing"], "item_id");
+
+    let older = case.run(&["features", "materialize", "p.toml", "--until", "2011-11-01"]);
+    assert_eq!(older.status.code(), Some(2));
+    let said = String::from_utf8(older.stderr).unwrap();
+    assert!(said.contains("holds [features.user] as of 2011-12-01T00:00:00Z, newer than 2011-11-01"), "{said}");
+
+    let Some(server) = RedisServer::start() else { return };
+    let url = server.url();
+    let never = case.get(&["--store", &url]);
+    assert_eq!(never["views"]["user"]["status"], "not_materialized");
+    case.json(&["features", "materialize", "p.toml", "--until", "2011-12-01T00:00:01Z", "--store", &url], 0);
+    let shared = case.get(&["--store", &url]);
+    assert_eq!((&shared["features"], &shared["views"]), (&stored["features"], &stored["views"]));
+}
+
+#[test]
+fn a_replay_finds_what_a_changed_source_makes_of_stored_values() {
+    let case = Case::new();
+    let (user, item) = (case.user, &case.item);
+    let spine =
+        case.spine(&format!("{user},{item},2011-11-30T12:00:00Z,1\n-1,{item},2011-12-05,0\n,{item},2011-12-05,0\n"));
+    let verify = ["features", "verify", "p.toml", "--spine", spine, "--data-dir", "data"];
+    let alone = case.json(&verify[..5], 0);
+    assert_eq!((&alone["rows"], &alone["unequal"]), (&3.into(), &0.into()));
+    assert_eq!(case.run(&verify).status.code(), Some(2), "there is no store yet");
+    case.json(&["features", "materialize", "p.toml", "--until", UNTIL, "--data-dir", "data"], 0);
+    let stored = case.json(&verify, 0);
+    assert!(stored["values"].as_u64() > alone["values"].as_u64());
+    assert_eq!(stored["store_as_of"]["item"], UNTIL);
+
+    // The shop's rows once more: every count and sum doubles, while the store still holds the old ones.
+    let folder = case.folder.path();
+    std::fs::create_dir(folder.join("sales")).unwrap();
+    for copy in ["a.parquet", "b.parquet"] {
+        std::fs::copy(folder.join("transactions.parquet"), folder.join("sales").join(copy)).unwrap();
+    }
+    let pipeline = PIPELINE.replace("transactions.parquet", "sales");
+    std::fs::write(folder.join("p.toml"), pipeline).unwrap();
+    let changed = case.json(&verify, 1);
+    let differences = changed["differences"].as_array().unwrap();
+    let count = differences.iter().find(|difference| difference["feature"] == "user.lines_30d").unwrap();
+    assert_eq!((&count["path"], &count["entity"]), (&"store".into(), &user.to_string().into()));
+    assert_eq!(count["batch"].as_i64(), count["online"].as_i64().map(|lines| 2 * lines));
+    assert!(!count["rows"].as_array().unwrap().is_empty(), "the rows that explain it: {count}");
+    let said = String::from_utf8(case.run(&verify).stdout).unwrap();
+    assert!(said.contains("the batch join gives") && said.contains("the store holds"), "{said}");
+}
+
+#[test]
+fn little_memory_gives_the_same_file() {
+    let case = Case::new();
+    let lines: String =
+        (0..3_000).map(|row| format!("{},{},2011-11-{:02},{row}\n", row % 70, case.item, 1 + row % 28)).collect();
+    let spine = case.spine(&lines);
+    let read = |out: &str, more: &[&str]| {
+        let arguments = ["features", "build", "p.toml", "--spine", spine, "--out", out];
+        case.json(&[&arguments, more].concat(), 0);
+        std::fs::read(case.folder.path().join(out)).unwrap()
+    };
+    let scratch = case.folder.path().join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    let spilled = read("a.parquet", &["--memory-mb", "1", "--threads", "1", "--scratch", "scratch"]);
+    assert_eq!(spilled, read("b.parquet", &["--threads", "2"]));
+    assert!(is_empty(&scratch), "nothing is left there");
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).unwrap().next().is_none()
+}
