@@ -36,6 +36,9 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
     if out.exists() && !arguments.force {
         bail!("{} exists already; name another file with --out, or replace it with --force", out.display());
     }
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        bail!("--out {}: there is no folder {}; make it first", out.display(), folder.display());
+    }
     let progress = terminal.progress(&format!("reading {}", arguments.table), None);
     let table = Table::read(&arguments.table).with_context(|| format!("cannot look at {}", arguments.table))?;
     drop(progress);
