@@ -349,7 +349,7 @@ mod tests {
         let store = Arc::new(MemoryStore::default());
         let ladder = ladder(&store);
         materialize(&*store, ladder.digest, Timestamp(1_000));
-        crate::refresh::look_once(&ladder);
+        crate::refresh::look(&ladder, &crate::refresh::Tables::default());
         (ladder, store)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`recommend`]: one answer in process, its artifact and its tables.
 //! - [`ladder`]: the highest rung that can answer now: full, precomputed, popular.
-//! - [`predict`]: rows scored by a published row model, in process.
+//! - [`predict`]: rows scored by a published row model, in process; [`row_model`] fetches their features.
 //! - [`Server`]: both over HTTP, with [`cache`], [`workers`] and [`metrics`].
 //!
 //! Tokio moves bytes; plain threads wait for stores and compute. Everything that waits is bounded: connections by the
@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod predict;
 pub mod recommend;
 pub mod refresh;
+pub mod row_model;
 mod server;
 mod service;
 #[cfg(test)]
@@ -23,4 +24,4 @@ mod testing;
 pub mod workers;
 
 pub use server::Server;
-pub use service::{EventSource, Options, Parts};
+pub use service::{EventSource, Options, Parts, Subject};

@@ -94,7 +94,11 @@ impl Metrics {
         registry.register("serve_rungs", "Recommendations by the rung that answered", metrics.rungs.clone());
         registry.register("serve_prediction_cache", "Look-ups of the prediction cache", metrics.cache.clone());
         registry.register("serve_events", "Events by what became of them", metrics.events.clone());
-        registry.register("serve_requests_in_work", "Admitted recommendations", metrics.in_work.clone());
+        registry.register(
+            "serve_requests_in_work",
+            "Admitted recommendations and predictions",
+            metrics.in_work.clone(),
+        );
         registry.register("serve_online_store_up", "1 while the online store answers", metrics.store_up.clone());
         registry.register(
             "serve_online_store_errors",
@@ -138,7 +142,7 @@ impl Metrics {
         }
     }
 
-    /// One more recommendation is in work until the guard is dropped.
+    /// One more request is in work until the guard is dropped.
     #[must_use]
     pub fn enter(&self) -> InWork {
         self.in_work.inc();

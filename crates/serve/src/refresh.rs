@@ -1,4 +1,4 @@
-//! Keeps the memory of a [`Ladder`] current: looks at the tables off the request path and replaces what changed.
+//! Looks at the tables off the request path, and keeps the memory of a [`Ladder`] current.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,21 +35,25 @@ pub struct Refresher {
 }
 
 impl Refresher {
-    /// Looks once, then once a second on a thread of its own.
+    /// Looks once, then once a second (more often while `is_down`) on a thread of its own. `look` is given what it found
+    /// before.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(ladder: Arc<Ladder>) -> std::io::Result<Refresher> {
-        let found = Arc::new(RwLock::new(look(&ladder, &Tables::default())));
+    pub fn start(
+        is_down: impl Fn() -> bool + Send + 'static,
+        look: impl Fn(&Tables) -> Tables + Send + 'static,
+    ) -> std::io::Result<Refresher> {
+        let found = Arc::new(RwLock::new(look(&Tables::default())));
         let (stop, stopped) = mpsc::channel::<()>();
         let shared = Arc::clone(&found);
         let work = move || {
             loop {
-                let interval = if ladder.health.is_down() { INTERVAL_DOWN } else { INTERVAL };
+                let interval = if is_down() { INTERVAL_DOWN } else { INTERVAL };
                 match stopped.recv_timeout(interval) {
                     Err(RecvTimeoutError::Timeout) => {
                         let before = shared.read().unwrap_or_else(PoisonError::into_inner).clone();
-                        *shared.write().unwrap_or_else(PoisonError::into_inner) = look(&ladder, &before);
+                        *shared.write().unwrap_or_else(PoisonError::into_inner) = look(&before);
                     }
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
                 }
@@ -77,7 +81,7 @@ impl Drop for Refresher {
 }
 
 /// Looks at the tables and replaces the ladder's memory when they changed since `before`.
-fn look(ladder: &Ladder, before: &Tables) -> Tables {
+pub(crate) fn look(ladder: &Ladder, before: &Tables) -> Tables {
     let now = match versions(ladder) {
         Ok(versions) => {
             ladder.health.answered();
@@ -91,13 +95,18 @@ fn look(ladder: &Ladder, before: &Tables) -> Tables {
             Tables { problem: Some(error.to_string()), ..before.clone() }
         }
     };
+    tell(before, &now);
+    now
+}
+
+/// Logs a change.
+pub(crate) fn tell(before: &Tables, now: &Tables) {
     if now.problem != before.problem {
         match &now.problem {
             Some(problem) => tracing::warn!(problem, "full answers are not possible"),
             None => tracing::info!(tables = ?now.as_of, "tables loaded"),
         }
     }
-    now
 }
 
 /// As of when every table is.
@@ -164,11 +173,6 @@ fn note_failure(ladder: &Ladder, error: &TableError) {
     if let TableError::Store(error) = error {
         ladder.health.failed(&error.to_string());
     }
-}
-
-#[cfg(test)]
-pub(crate) fn look_once(ladder: &Ladder) -> Tables {
-    look(ladder, &Tables::default())
 }
 
 #[cfg(test)]

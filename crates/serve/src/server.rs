@@ -80,7 +80,7 @@ impl Server {
     /// Why full answers cannot be given now; `None` when they can.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
-        self.service.ladder.health.cause().or_else(|| self.service.refresher.tables().problem)
+        self.service.problem()
     }
 
     /// Waits for SIGTERM or ctrl-c.

@@ -4,14 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::http::StatusCode;
 use paceline_core::{Digest, EventLog, KeyPart, OnlineStore, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cache::AnswerCache;
+use crate::health::StoreHealth;
+use crate::http::Problem;
 use crate::ladder::Ladder;
 use crate::metrics::Metrics;
+use crate::predict::Predictor;
 use crate::recommend::artifact::PublishedRecommender;
-use crate::refresh::Refresher;
+use crate::recommend::tables::ViewColumns;
+use crate::refresh::{self, Refresher};
+use crate::row_model::RowModel;
 use crate::workers::Workers;
 
 /// Appends that may wait for the disk at once; they share its syncs.
@@ -47,79 +53,144 @@ pub struct EventSource {
     pub time_is_number: bool,
 }
 
-/// What a server of a recommender is made of.
+/// What a server is made of.
 pub struct Parts {
     /// The pipeline's name, with which the tables' names begin.
     pub pipeline: String,
     /// The artifact's digest.
     pub digest: Digest,
     /// The artifact's content.
-    pub model: PublishedRecommender,
+    pub subject: Subject,
     /// The tables.
     pub store: Arc<dyn OnlineStore>,
     /// Where events go.
     pub log: Arc<dyn EventLog>,
     /// Sources whose rows are taken as events.
     pub event_sources: Vec<EventSource>,
-    /// The field of events that names a user.
-    pub user_column: String,
     /// How it answers.
     pub options: Options,
 }
 
+/// What is served.
+pub enum Subject {
+    /// Users get items.
+    Recommender {
+        /// The artifact's content.
+        model: Box<PublishedRecommender>,
+        /// The field of events that names a user.
+        user_column: String,
+    },
+    /// Rows get scores.
+    Rows {
+        /// The artifact's content.
+        predictor: Predictor,
+        /// The views whose features rows may leave to the server, with their key columns; in the order of
+        /// [`crate::predict::ModelSpec::views`].
+        views: Vec<(ViewColumns, Vec<String>)>,
+    },
+}
+
 /// Shared by all requests of one server.
 pub(crate) struct Service {
-    pub(crate) ladder: Arc<Ladder>,
+    pub(crate) role: Role,
     pub(crate) refresher: Refresher,
     pub(crate) workers: Workers,
-    pub(crate) cache: Option<AnswerCache>,
     pub(crate) metrics: Metrics,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) event_sources: Vec<EventSource>,
-    pub(crate) user_column: String,
     pub(crate) options: Options,
     pub(crate) admission: Semaphore,
     pub(crate) appends: Arc<Semaphore>,
     pub(crate) digest: String,
     pub(crate) stopping: AtomicBool,
+}
+
+/// What it answers.
+pub(crate) enum Role {
+    Recommender(Arc<Recommending>),
+    Rows(Arc<RowModel>),
+}
+
+/// What recommendations share.
+pub(crate) struct Recommending {
+    pub(crate) ladder: Ladder,
+    pub(crate) cache: Option<AnswerCache>,
+    pub(crate) user_column: String,
     items_are_numbers: bool,
 }
 
-impl Service {
-    /// Looks at the tables once and starts the threads.
-    pub(crate) fn start(parts: Parts) -> std::io::Result<Service> {
-        let Parts { pipeline, digest, model, store, log, event_sources, user_column, options } = parts;
-        let items_are_numbers = matches!(model.catalogue.items().first(), Some(KeyPart::Int(_)));
-        let metrics = Metrics::new(&pipeline, &digest.to_string());
-        let ladder = Arc::new(Ladder::new(pipeline, digest, model, store));
-        let cache = (options.cache_entries > 0).then(|| AnswerCache::new(options.cache_entries, options.cache_ttl));
-        Ok(Service {
-            refresher: Refresher::start(Arc::clone(&ladder))?,
-            workers: Workers::start(options.threads, options.requests_max)?,
-            ladder,
-            cache,
-            metrics,
-            log,
-            event_sources,
-            user_column,
-            admission: Semaphore::new(options.requests_max.clamp(1, Semaphore::MAX_PERMITS)),
-            appends: Arc::new(Semaphore::new(APPENDS_MAX)),
-            digest: digest.to_string(),
-            stopping: AtomicBool::new(false),
-            options,
-            items_are_numbers,
-        })
-    }
-
+impl Recommending {
     /// The catalogue's index of an item named in a request; `None` for one that it does not hold.
     pub(crate) fn item(&self, name: &str) -> Option<u32> {
         let key = if self.items_are_numbers { KeyPart::Int(name.parse().ok()?) } else { KeyPart::from(name) };
         self.ladder.model.catalogue.index_of(&key)
     }
+}
+
+impl Service {
+    /// Looks at the tables once and starts the threads.
+    pub(crate) fn start(parts: Parts) -> std::io::Result<Service> {
+        let Parts { pipeline, digest, subject, store, log, event_sources, options } = parts;
+        let metrics = Metrics::new(&pipeline, &digest.to_string());
+        let (role, refresher) = match subject {
+            Subject::Recommender { model, user_column } => {
+                let items_are_numbers = matches!(model.catalogue.items().first(), Some(KeyPart::Int(_)));
+                let ladder = Ladder::new(pipeline, digest, *model, store);
+                let cache =
+                    (options.cache_entries > 0).then(|| AnswerCache::new(options.cache_entries, options.cache_ttl));
+                let role = Arc::new(Recommending { ladder, cache, user_column, items_are_numbers });
+                let (watched, looked) = (Arc::clone(&role), Arc::clone(&role));
+                let is_down = move || watched.ladder.health.is_down();
+                let refresher = Refresher::start(is_down, move |before| refresh::look(&looked.ladder, before))?;
+                (Role::Recommender(role), refresher)
+            }
+            Subject::Rows { predictor, views } => {
+                let role = Arc::new(RowModel::new(pipeline, predictor, views, store));
+                let (watched, looked) = (Arc::clone(&role), Arc::clone(&role));
+                let is_down = move || watched.health.is_down();
+                (Role::Rows(role), Refresher::start(is_down, move |before| looked.look(before))?)
+            }
+        };
+        Ok(Service {
+            role,
+            refresher,
+            workers: Workers::start(options.threads, options.requests_max)?,
+            metrics,
+            log,
+            event_sources,
+            admission: Semaphore::new(options.requests_max.clamp(1, Semaphore::MAX_PERMITS)),
+            appends: Arc::new(Semaphore::new(APPENDS_MAX)),
+            digest: digest.to_string(),
+            stopping: AtomicBool::new(false),
+            options,
+        })
+    }
+
+    /// Whether the online store answers.
+    pub(crate) fn health(&self) -> &StoreHealth {
+        match &self.role {
+            Role::Recommender(role) => &role.ladder.health,
+            Role::Rows(role) => &role.health,
+        }
+    }
+
+    /// What keeps the best answers from being given.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.health().cause().or_else(|| self.refresher.tables().problem)
+    }
+
+    /// Lets a request in, or refuses it.
+    pub(crate) fn admit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.admission.try_acquire().map_err(|_| {
+            let most = self.options.requests_max;
+            let problem = format!("{most} requests are in work, as many as `[serve] requests_max` allows");
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, problem).retry_after(1)
+        })
+    }
 
     /// Sets the metrics that are looked at rather than counted.
     pub(crate) fn observe(&self) {
-        let health = &self.ladder.health;
+        let health = self.health();
         let now = now();
         let ages = self.refresher.tables().as_of.into_iter();
         let ages = ages.filter_map(|(table, as_of)| Some((table, now.seconds_since(as_of?))));

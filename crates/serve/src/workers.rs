@@ -9,7 +9,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::recommend::Workspace;
+use crate::{predict, recommend};
+
+/// Buffers of one thread, reused by request after request.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    /// For recommendations.
+    pub recommend: recommend::Workspace,
+    /// For rows.
+    pub predict: predict::Workspace,
+}
 
 type Job = Box<dyn FnOnce(&mut Workspace) + Send>;
 

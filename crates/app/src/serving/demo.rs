@@ -14,7 +14,7 @@ use paceline_learn::search::Latency;
 use paceline_serve::{Options, Server};
 use paceline_store::{EmbeddedEventLog, EmbeddedOnlineStore};
 
-use super::{EVENTS_FOLDER, HttpClient, Materialization, end_of_data, goal_of, load_current, options, parts};
+use super::{Artifact, EVENTS_FOLDER, HttpClient, Materialization, end_of_data, goal_of, load_current, options, parts};
 use crate::measure::Samples;
 use crate::pipeline::Pipeline;
 use crate::run::recommend::World;
@@ -68,8 +68,12 @@ pub fn demo_http(
     tables.write(say)?;
     let options = Options { cache_entries: 0, ..options(pipeline, threads) };
     let listen = || TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1");
-    let server = Server::start(parts(pipeline, goal, (digest, model), store, log, options), listen()?, listen()?)
-        .context("the server does not start")?;
+    let server = Server::start(
+        parts(pipeline, (digest, Artifact::Recommender(Box::new(model))), store, log, options)?,
+        listen()?,
+        listen()?,
+    )
+    .context("the server does not start")?;
     say(&format!("asking http://{} {requests} times over {CONNECTIONS} connections", server.http_address()));
     let asked = ask(&server, &world.users, requests);
     server.stop();

@@ -1,4 +1,4 @@
-//! From a finished run to a served recommender: published, materialized, over HTTP.
+//! From a finished run to a server: published, materialized, over HTTP.
 //!
 //! - [`publish_recommender`]: what `run` chose, as an artifact.
 //! - [`Materialization`]: users, items and precomputed lists of a published recommender, into any online store.
@@ -14,5 +14,7 @@ mod start;
 pub use demo::{HttpLatency, demo_http};
 pub use http_client::{HttpClient, Reply};
 pub use materialize::{LIST_ITEMS, Materialization, end_of_data, materialized_until};
-pub use publish::{MODELS_FOLDER, Publication, ScorerFiles, goal_of, load_current, publish_recommender};
+pub use publish::{
+    Artifact, MODELS_FOLDER, Publication, ScorerFiles, goal_of, load_artifact, load_current, publish_recommender,
+};
 pub use start::{EVENTS_FOLDER, options, parts};

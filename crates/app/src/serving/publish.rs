@@ -10,6 +10,7 @@ use paceline_core::{Digest, Manifest, Timestamp, Value};
 use paceline_features::{Feature, FeatureView};
 use paceline_models::ensemble::EnsembleSpec;
 use paceline_models::recommend::{CandidateCounts, Retriever};
+use paceline_serve::predict::Predictor;
 use paceline_serve::recommend::artifact::{
     Description, PublishedRecommender, RecommenderParts, RequestFeature, VERSION, pack, unpack,
 };
@@ -121,7 +122,7 @@ fn view_columns(side: &Side) -> Result<Vec<ViewColumns>> {
     side.views().iter().map(|view| columns_of(view, side.types())).collect()
 }
 
-fn columns_of(view: &FeatureView, types: &[NamedType]) -> Result<ViewColumns> {
+pub(super) fn columns_of(view: &FeatureView, types: &[NamedType]) -> Result<ViewColumns> {
     let column = |(feature, missing): (&Feature, Value)| {
         let full = format!("{}.{}", view.name, feature.name);
         let kind = types.iter().find(|(name, _)| *name == full).map(|(_, kind)| *kind);
@@ -134,11 +135,20 @@ fn columns_of(view: &FeatureView, types: &[NamedType]) -> Result<ViewColumns> {
     })
 }
 
+/// What was published.
+#[derive(Clone)]
+pub enum Artifact {
+    /// Users get items.
+    Recommender(Box<PublishedRecommender>),
+    /// Rows get scores.
+    Rows(Predictor),
+}
+
 /// Loads the promoted version of a pipeline.
 ///
 /// # Errors
-/// When none was published, with what to do about it; when it is damaged or of another kind.
-pub fn load_current(pipeline: &Pipeline, models: &Path) -> Result<(Digest, PublishedRecommender)> {
+/// When none was published, with what to do about it; when it is damaged.
+pub fn load_artifact(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Artifact)> {
     let artifact = ArtifactRegistry::new(models).load_current(&pipeline.name);
     let artifact = artifact.map_err(|error| match error {
         ArtifactError::NotFound { .. } => anyhow::Error::new(error).context(format!(
@@ -148,16 +158,23 @@ pub fn load_current(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Publi
         )),
         other => anyhow::Error::new(other),
     })?;
-    if artifact.manifest.task != "recommend" {
-        bail!(
-            "artifact {} {}: its task is {:?}, not recommend",
-            pipeline.name,
-            artifact.digest,
-            artifact.manifest.task
-        );
+    let context = || format!("artifact {} {}", pipeline.name, artifact.digest);
+    let content = match artifact.manifest.task.as_str() {
+        "recommend" => Artifact::Recommender(Box::new(unpack(&artifact.files).with_context(context)?)),
+        _ => Artifact::Rows(Predictor::from_files(&artifact.files).with_context(context)?),
+    };
+    Ok((artifact.digest, content))
+}
+
+/// Loads the promoted version of a recommender.
+///
+/// # Errors
+/// As [`load_artifact`], and when it is of another kind.
+pub fn load_current(pipeline: &Pipeline, models: &Path) -> Result<(Digest, PublishedRecommender)> {
+    match load_artifact(pipeline, models)? {
+        (digest, Artifact::Recommender(model)) => Ok((digest, *model)),
+        (digest, Artifact::Rows(_)) => bail!("artifact {} {digest} scores rows; it is no recommender", pipeline.name),
     }
-    let model = unpack(&artifact.files).with_context(|| format!("artifact {} {}", pipeline.name, artifact.digest))?;
-    Ok((artifact.digest, model))
 }
 
 /// The goal of a recommender.
@@ -167,7 +184,7 @@ pub fn load_current(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Publi
 pub fn goal_of(pipeline: &Pipeline) -> Result<&Recommend> {
     match pipeline.model.as_ref().map(|model| &model.goal) {
         Some(Goal::Recommend(goal)) => Ok(goal),
-        Some(_) => bail!("[model] task = \"recommend\" is what this version serves"),
+        Some(_) => bail!("[model] task is not \"recommend\""),
         None => bail!("the pipeline has no [model], so there is nothing to serve"),
     }
 }

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use paceline_core::{Digest, EventLog, OnlineStore, Period};
-use paceline_serve::recommend::artifact::PublishedRecommender;
-use paceline_serve::{EventSource, Options, Parts};
+use paceline_serve::predict::{Predictor, ViewFeatures};
+use paceline_serve::recommend::NamedType;
+use paceline_serve::recommend::tables::ViewColumns;
+use paceline_serve::{EventSource, Options, Parts, Subject};
 
-use crate::pipeline::{Pipeline, Recommend, Source};
+use super::publish::{Artifact, columns_of, goal_of};
+use crate::pipeline::{Pipeline, Source};
 
 /// The embedded event log within the data folder.
 pub const EVENTS_FOLDER: &str = "events";
@@ -35,25 +39,49 @@ pub fn options(pipeline: &Pipeline, cores: usize) -> Options {
 }
 
 /// What a server of `pipeline` is made of.
-#[must_use]
+///
+/// # Errors
+/// When the artifact is of another kind than the pipeline, or reads a view that the pipeline does not have.
 pub fn parts(
     pipeline: &Pipeline,
-    goal: &Recommend,
-    (digest, model): (Digest, PublishedRecommender),
+    (digest, artifact): (Digest, Artifact),
     store: Arc<dyn OnlineStore>,
     log: Arc<dyn EventLog>,
     options: Options,
-) -> Parts {
-    Parts {
+) -> Result<Parts> {
+    let subject = match artifact {
+        Artifact::Recommender(model) => Subject::Recommender { model, user_column: goal_of(pipeline)?.user.clone() },
+        Artifact::Rows(predictor) => Subject::Rows { views: views_of(pipeline, &predictor)?, predictor },
+    };
+    Ok(Parts {
         pipeline: pipeline.name.clone(),
         digest,
-        model,
+        subject,
         store,
         log,
         event_sources: pipeline.sources.iter().map(event_source).collect(),
-        user_column: goal.user.clone(),
         options,
-    }
+    })
+}
+
+/// The views that a row model reads, with their key columns.
+fn views_of(pipeline: &Pipeline, predictor: &Predictor) -> Result<Vec<(ViewColumns, Vec<String>)>> {
+    let spec = predictor.spec();
+    let types: Vec<NamedType> = spec.columns.iter().map(|column| (column.name.clone(), column.kind)).collect();
+    let view_of = |wanted: &ViewFeatures| {
+        let found = pipeline.views.iter().find(|view| {
+            let features: Vec<&str> = view.features.iter().map(|feature| feature.name.as_str()).collect();
+            view.name == wanted.name && view.entity == wanted.entity && features == wanted.features
+        });
+        let view = found.with_context(|| {
+            format!(
+                "the published model reads [features.{}] as it was when the pipeline ran; run the pipeline again",
+                wanted.name
+            )
+        })?;
+        Ok((columns_of(view, &types)?, view.entity.clone()))
+    };
+    spec.views.iter().map(view_of).collect()
 }
 
 fn event_source(source: &Source) -> EventSource {

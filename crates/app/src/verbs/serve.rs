@@ -1,5 +1,6 @@
 //! `paceline serve`: what a run published, over HTTP.
 
+use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::Outcome;
 use crate::messages::Terminal;
 use crate::pipeline::{self, Pipeline, Weight};
 use crate::run::recommend::World;
-use crate::serving::{self, EVENTS_FOLDER, Materialization};
+use crate::serving::{self, Artifact, EVENTS_FOLDER, Materialization};
 use crate::stores::{self, StoreArguments};
 
 /// Which log lines are written to stderr, such as `debug` or `paceline_serve=trace`; `info` by default.
@@ -32,7 +33,7 @@ const STORE_TIMEOUT_MIN: Duration = Duration::from_millis(50);
 const RENEWAL_MIN: Duration = Duration::from_secs(10);
 const RENEWAL_MAX: Duration = Duration::from_secs(31 * 86_400);
 
-/// Serve the recommender that `paceline run` published: recommendations, events, probes, metrics.
+/// Serve what `paceline run` published: recommendations or scores of rows, events, probes, metrics.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The pipeline file.
@@ -58,15 +59,16 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     let (pipeline, warnings) = pipeline::open(&arguments.pipeline)?;
     terminal.mistakes(&warnings, Weight::Warning);
-    let goal = serving::goal_of(&pipeline)?;
     let models = arguments.models.clone().unwrap_or_else(|| pipeline.folder.join("out").join(serving::MODELS_FOLDER));
-    let (digest, model) = serving::load_current(&pipeline, &models)?;
+    let (digest, artifact) = serving::load_artifact(&pipeline, &models)?;
     // The addresses before the work, so that one that is taken costs no time.
     let http = listen(arguments.http.unwrap_or(pipeline.serve.http), "--http")?;
     let admin = listen(arguments.admin.unwrap_or(pipeline.serve.admin), "--admin")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let store = arguments.stores.open(&pipeline.folder)?;
-    materialize(&pipeline, digest, &model, &*store, threads, terminal)?;
+    if let Artifact::Recommender(model) = &artifact {
+        materialize(&pipeline, digest, model, &*store, threads, terminal)?;
+    }
     let options = serving::options(&pipeline, threads);
     let written = Arc::clone(&store);
     let store = match &arguments.stores.store {
@@ -80,10 +82,17 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     };
     let log = open_log(&arguments.stores, &pipeline.folder)?;
     start_logging();
-    let parts = serving::parts(&pipeline, goal, (digest, model.clone()), store, log, options);
+    let parts = serving::parts(&pipeline, (digest, artifact.clone()), store, log, options)?;
     let server = Server::start(parts, http, admin).context("the server does not start")?;
-    let _renewal = Renewal::start(&pipeline, digest, model, written)?;
-    announce(&server, &pipeline, digest, terminal)?;
+    let path = match &artifact {
+        Artifact::Recommender(_) => "/v1/recommend/USER",
+        Artifact::Rows(_) => "/v1/predict",
+    };
+    let _renewal = match artifact {
+        Artifact::Recommender(model) => Some(Renewal::start(&pipeline, digest, *model, written)?),
+        Artifact::Rows(_) => None,
+    };
+    announce(&server, &pipeline, digest, path, terminal)?;
     let signal = server.wait_for_signal().context("waiting for signals")?;
     terminal.say(&format!("{signal}: finishing requests in work"));
     server.stop();
@@ -193,10 +202,11 @@ fn open_log(stores: &StoreArguments, folder: &Path) -> Result<Arc<dyn EventLog>>
 /// Structured lines on stderr. A subscriber that is there already stays: the command runs in a test.
 fn start_logging() {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = lines.with_ansi(std::io::stderr().is_terminal()).try_init();
 }
 
-fn announce(server: &Server, pipeline: &Pipeline, digest: Digest, terminal: &Terminal) -> Result<()> {
+fn announce(server: &Server, pipeline: &Pipeline, digest: Digest, path: &str, terminal: &Terminal) -> Result<()> {
     let (http, admin) = (server.http_address(), server.admin_address());
     if terminal.wants_json() {
         return terminal.result_json(&serde_json::json!({
@@ -210,7 +220,7 @@ fn announce(server: &Server, pipeline: &Pipeline, digest: Digest, terminal: &Ter
         terminal.say(&format!("warning: full answers are not possible yet: {problem}"));
     }
     terminal.result(&format!(
-        "serving {} {}\n  http   http://{http}/v1/recommend/USER\n  admin  http://{admin}/metrics\n",
+        "serving {} {}\n  http   http://{http}{path}\n  admin  http://{admin}/metrics\n",
         pipeline.name,
         digest.short()
     ))

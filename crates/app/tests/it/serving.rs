@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use paceline::pipeline::{self, Pipeline};
 use paceline::run::recommend::{Snapshot, World};
 use paceline::serving::{
-    HttpClient, Materialization, Publication, Reply, ScorerFiles, demo_http, end_of_data, goal_of, load_current,
-    options, parts, publish_recommender,
+    Artifact, HttpClient, Materialization, Publication, Reply, ScorerFiles, demo_http, end_of_data, goal_of,
+    load_current, options, parts, publish_recommender,
 };
 use paceline_core::event::{Event, EventLog, Offset};
 use paceline_core::{Digest, OnlineStore};
@@ -65,7 +65,8 @@ impl Published {
         tables.write(&|_| ()).unwrap();
         let options = Options { deadline: PATIENCE, ..options(&self.pipeline, 2) };
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let parts = parts(&self.pipeline, goal, (digest, model), store, log, options);
+        let parts =
+            parts(&self.pipeline, (digest, Artifact::Recommender(Box::new(model))), store, log, options).unwrap();
         Server::start(parts, listen(), listen()).unwrap()
     }
 

@@ -8,13 +8,14 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use paceline_core::event::{Appended, Event, EventLogError};
 use paceline_core::{KeyPart, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value as Json_};
 
 use super::problem::Problem;
-use crate::service::{EventSource, Service, now};
+use crate::service::{EventSource, Recommending, Role, Service, now};
 
 /// Longest body in bytes.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
@@ -44,19 +45,18 @@ struct Acknowledgement {
 pub(super) async fn events(
     State(service): State<Arc<Service>>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<axum::response::Response, Problem> {
-    let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let problem = format!("the body is longer than {BODY_BYTES_MAX} bytes; send fewer events at once");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, problem)
-        }
-        _ => Problem::bad(error.body_text()),
-    })?;
+) -> Result<Response, Problem> {
+    let body = body.map_err(|rejection| Problem::of_body(&rejection, BODY_BYTES_MAX))?;
     let events = parse(&service, &body, now())?;
-    let users: Vec<KeyPart> = events.iter().filter_map(|event| user_of(&service, event)).collect();
+    let role = match &service.role {
+        Role::Recommender(role) => Some(role),
+        Role::Rows(_) => None,
+    };
+    let users: Vec<KeyPart> =
+        role.iter().flat_map(|role| events.iter().filter_map(|event| user_of(role, event))).collect();
     let appended = append(&service, events).await?;
     // After the append, before the answer: who is told of the event never meets an answer from before it.
-    if let Some(cache) = &service.cache {
+    if let Some(cache) = role.and_then(|role| role.cache.as_ref()) {
         users.iter().for_each(|user| cache.invalidate(user));
     }
     let events: Vec<Acknowledgement> = appended
@@ -69,7 +69,7 @@ pub(super) async fn events(
     let new = events.iter().filter(|event| event.status == "new").count();
     service.metrics.events("new", new);
     service.metrics.events("duplicate", events.len() - new);
-    Ok(axum::response::IntoResponse::into_response(Json(Acknowledged { events })))
+    Ok(Json(Acknowledged { events }).into_response())
 }
 
 /// Appends on a thread that may wait for the disk; so many at once as permits allow, and all of them share syncs.
@@ -188,10 +188,10 @@ fn check_row(index: usize, source: &EventSource, fields: &Map<String, Json_>) ->
 }
 
 /// The user whom an event is about.
-fn user_of(service: &Service, event: &Event) -> Option<KeyPart> {
-    match event.fields.get(service.user_column.as_str())? {
+fn user_of(role: &Recommending, event: &Event) -> Option<KeyPart> {
+    match event.fields.get(role.user_column.as_str())? {
         Json_::Number(number) => number.as_i64().map(KeyPart::Int),
-        Json_::String(text) if service.ladder.model.users_are_numbers => text.parse().ok().map(KeyPart::Int),
+        Json_::String(text) if role.ladder.model.users_are_numbers => text.parse().ok().map(KeyPart::Int),
         Json_::String(text) => Some(KeyPart::Text(text.clone())),
         _ => None,
     }

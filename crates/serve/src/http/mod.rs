@@ -1,6 +1,7 @@
 //! The paths of the server.
 
 mod events;
+mod predict;
 mod probes;
 mod problem;
 mod recommend;
@@ -17,20 +18,30 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::service::Service;
-use problem::Problem;
+use crate::service::{Role, Service};
+pub(crate) use problem::Problem;
 
 /// Longest path and query in bytes.
 pub const URI_BYTES_MAX: usize = 32 << 10;
 
-const PATHS: &str = "/v1/recommend/{user}, /v1/events, /healthz, /readyz, /metrics";
-
 /// The public paths.
 pub(crate) fn public(service: Arc<Service>) -> Router {
-    let router = Router::new()
-        .route("/v1/recommend/{user}", get(recommend::recommend))
-        .route("/v1/events", post(events::events).layer(DefaultBodyLimit::max(events::BODY_BYTES_MAX)));
-    finish(router, service)
+    let answers = match &service.role {
+        Role::Recommender(role) => {
+            let shared = (Arc::clone(&service), Arc::clone(role));
+            Router::new().route("/v1/recommend/{user}", get(recommend::recommend).with_state(shared))
+        }
+        Role::Rows(role) => {
+            let shared = (Arc::clone(&service), Arc::clone(role));
+            let limited = post(predict::predict).layer(DefaultBodyLimit::max(predict::BODY_BYTES_MAX));
+            let named = post(predict::predict_by).layer(DefaultBodyLimit::max(predict::BODY_BYTES_MAX));
+            Router::new()
+                .route("/v1/predict", limited.with_state(shared.clone()))
+                .route("/v1/predict/{model}", named.with_state(shared))
+        }
+    };
+    let events = post(events::events).layer(DefaultBodyLimit::max(events::BODY_BYTES_MAX));
+    finish(answers.route("/v1/events", events), service)
 }
 
 /// The paths of the admin address.
@@ -49,8 +60,13 @@ fn finish(router: Router<Arc<Service>>, service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-async fn no_such_path(request: Request) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no {}; there are {PATHS}", request.uri().path()))
+async fn no_such_path(State(service): State<Arc<Service>>, request: Request) -> Problem {
+    let answers = match &service.role {
+        Role::Recommender(_) => "/v1/recommend/{user}",
+        Role::Rows(_) => "/v1/predict",
+    };
+    let paths = format!("{answers}, /v1/events, /healthz, /readyz, /metrics");
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no {}; there are {paths}", request.uri().path()))
 }
 
 async fn wrong_method(request: Request) -> Problem {

@@ -30,10 +30,7 @@ pub(super) async fn readyz(State(service): State<Arc<Service>>) -> impl IntoResp
     if service.stopping.load(Ordering::Acquire) {
         reasons.push("the server is stopping".to_owned());
     }
-    match service.ladder.health.cause() {
-        Some(cause) => reasons.push(cause),
-        None => reasons.extend(service.refresher.tables().problem),
-    }
+    reasons.extend(service.problem());
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready: reasons.is_empty(), reasons }))
 }

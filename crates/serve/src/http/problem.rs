@@ -1,6 +1,7 @@
 //! Answers that say what is wrong.
 
 use axum::Json;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -31,6 +32,25 @@ impl Problem {
     /// 400.
     pub fn bad(error: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// 500 for a panic; the log says where.
+    pub fn bug() -> Problem {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "answering failed; this is a bug, and the server's log says where",
+        )
+    }
+
+    /// 413 or 400 for a body that cannot be read.
+    pub fn of_body(rejection: &BytesRejection, bytes_max: usize) -> Problem {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let problem = format!("the body is longer than {bytes_max} bytes; send less at once");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, problem)
+            }
+            _ => Problem::bad(rejection.body_text()),
+        }
     }
 
     /// 400 for one event of a call.

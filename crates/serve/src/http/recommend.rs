@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use paceline_core::{KeyPart, Timestamp};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ use tokio::time::timeout_at;
 use super::problem::Problem;
 use crate::cache::Lookup;
 use crate::ladder::{Answer, Question, Reason, Rung};
-use crate::service::{Service, now};
+use crate::service::{Recommending, Service, now};
 
 /// Most items of one answer.
 pub const ITEMS_MAX: usize = 1_000;
@@ -54,30 +54,31 @@ struct Item<'a> {
 }
 
 pub(super) async fn recommend(
-    State(service): State<Arc<Service>>,
+    State((service, role)): State<(Arc<Service>, Arc<Recommending>)>,
     user: Result<Path<String>, PathRejection>,
     parameters: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<axum::response::Response, Problem> {
+) -> Result<Response, Problem> {
     let Path(user) = user.map_err(|error| Problem::bad(error.body_text()))?;
     let Query(parameters) = parameters.map_err(|error| Problem::bad(error.body_text()))?;
-    let question = question(&service, &user, &parameters)?;
-    let Ok(_permit) = service.admission.try_acquire() else {
-        let most = service.options.requests_max;
-        let problem = format!("{most} recommendations are in work, as many as `[serve] requests_max` allows");
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, problem).retry_after(1));
-    };
+    let question = question(&service, &role, &user, &parameters)?;
+    let _permit = service.admit()?;
     let _in_work = service.metrics.enter();
-    let (answer, cached) = answer(&service, &question).await?;
+    let (answer, cached) = answer(&service, &role, &question).await?;
     service.metrics.answer(&answer);
-    Ok(axum::response::IntoResponse::into_response(Json(shown(&service, &question.user, &answer, cached))))
+    Ok(Json(shown(&service, &role, &question.user, &answer, cached)).into_response())
 }
 
 /// Reads path and parameters.
-fn question(service: &Service, user: &str, parameters: &[(String, String)]) -> Result<Question, Problem> {
+fn question(
+    service: &Service,
+    role: &Recommending,
+    user: &str,
+    parameters: &[(String, String)],
+) -> Result<Question, Problem> {
     if user.is_empty() || user.len() > USER_BYTES_MAX {
         return Err(Problem::bad(format!("a user has {} bytes; it must have 1 to {USER_BYTES_MAX}", user.len())));
     }
-    let model = &service.ladder.model;
+    let model = &role.ladder.model;
     let user = if model.users_are_numbers {
         let number = user.parse().map_err(|_| Problem::bad(format!("user {user:?}: users are whole numbers here")))?;
         KeyPart::Int(number)
@@ -96,7 +97,7 @@ fn question(service: &Service, user: &str, parameters: &[(String, String)]) -> R
             "exclude" => {
                 for item in value.split(',').filter(|item| !item.is_empty()) {
                     named += 1;
-                    excluded.extend(service.item(item));
+                    excluded.extend(role.item(item));
                 }
             }
             other => return Err(Problem::bad(format!("unknown parameter {other:?}; there are k and exclude"))),
@@ -111,11 +112,15 @@ fn question(service: &Service, user: &str, parameters: &[(String, String)]) -> R
 }
 
 /// From the cache, else from the workers; past the deadline the popular list.
-async fn answer(service: &Arc<Service>, question: &Question) -> Result<(Arc<Answer>, bool), Problem> {
+async fn answer(
+    service: &Service,
+    role: &Arc<Recommending>,
+    question: &Question,
+) -> Result<(Arc<Answer>, bool), Problem> {
     let deadline = Instant::now() + service.options.deadline;
-    let late = || Ok((Arc::new(service.ladder.popular(question, Reason::Deadline)), false));
-    let Some(cache) = &service.cache else { return compute(service, question, deadline).await };
-    let key = cache.key(question, service.ladder.digest, service.ladder.memory().generation);
+    let late = || Ok((Arc::new(role.ladder.popular(question, Reason::Deadline)), false));
+    let Some(cache) = &role.cache else { return compute(service, role, question, deadline).await };
+    let key = cache.key(question, role.ladder.digest, role.ladder.memory().generation);
     match timeout_at(deadline.into(), cache.get(&key)).await {
         Err(_) => late(),
         Ok(Lookup::Hit(answer)) => {
@@ -124,7 +129,7 @@ async fn answer(service: &Arc<Service>, question: &Question) -> Result<(Arc<Answ
         }
         Ok(Lookup::Miss(flight)) => {
             service.metrics.cache(false);
-            let (answer, cached) = compute(service, question, deadline).await?;
+            let (answer, cached) = compute(service, role, question, deadline).await?;
             // A lower rung is for want of something better; the next request shall have the chance.
             if answer.rung == Rung::Full {
                 flight.keep(&answer);
@@ -135,34 +140,40 @@ async fn answer(service: &Arc<Service>, question: &Question) -> Result<(Arc<Answ
 }
 
 async fn compute(
-    service: &Arc<Service>,
+    service: &Service,
+    role: &Arc<Recommending>,
     question: &Question,
     deadline: Instant,
 ) -> Result<(Arc<Answer>, bool), Problem> {
     let (sender, receiver) = oneshot::channel();
-    let (ladder, asked) = (Arc::clone(&service.ladder), question.clone());
+    let (asking, asked) = (Arc::clone(role), question.clone());
     let submitted = service.workers.submit(move |workspace| {
         // Nobody waits any more: a cancelled request costs nothing.
         if !sender.is_closed() {
-            let _ = sender.send(ladder.answer(&asked, deadline, workspace));
+            let _ = sender.send(asking.ladder.answer(&asked, deadline, &mut workspace.recommend));
         }
     });
     let answer = match submitted {
-        Err(_) => service.ladder.popular(question, Reason::Deadline),
+        Err(_) => role.ladder.popular(question, Reason::Deadline),
         Ok(()) => match timeout_at(deadline.into(), receiver).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
-                let problem = "answering failed; this is a bug, and the server's log says where";
-                return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem));
+                return Err(Problem::bug());
             }
-            Err(_) => service.ladder.popular(question, Reason::Deadline),
+            Err(_) => role.ladder.popular(question, Reason::Deadline),
         },
     };
     Ok((Arc::new(answer), false))
 }
 
-fn shown<'a>(service: &'a Service, user: &'a KeyPart, answer: &Answer, cached: bool) -> Recommendation<'a> {
-    let catalogue = &service.ladder.model.catalogue;
+fn shown<'a>(
+    service: &'a Service,
+    role: &'a Recommending,
+    user: &'a KeyPart,
+    answer: &Answer,
+    cached: bool,
+) -> Recommendation<'a> {
+    let catalogue = &role.ladder.model.catalogue;
     let items = answer.items.iter().map(|item| Item { item: catalogue.item(item.item), score: item.score });
     Recommendation {
         user,

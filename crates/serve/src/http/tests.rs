@@ -10,7 +10,7 @@ use paceline_core::{Digest, EventLog, OnlineStore, Timestamp};
 use serde_json::{Value as Json, json};
 
 use crate::testing::{MemoryLog, MemoryStore, PIPELINE, materialize, model};
-use crate::{EventSource, Options, Parts, Server};
+use crate::{EventSource, Options, Parts, Server, Subject};
 
 struct Shop {
     server: Server,
@@ -42,11 +42,10 @@ fn shop(options: Options) -> Shop {
     let parts = Parts {
         pipeline: PIPELINE.to_owned(),
         digest,
-        model: model(),
+        subject: Subject::Recommender { model: Box::new(model()), user_column: "user_id".to_owned() },
         store: Arc::clone(&store) as Arc<dyn OnlineStore>,
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         event_sources: vec![source("sales", "at", true), source("clicks", "time", false)],
-        user_column: "user_id".to_owned(),
         options,
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -253,4 +252,43 @@ fn a_stop_answers_what_it_took_and_ends() {
     assert!(shop.server.stop(), "an idle connection does not keep it");
     assert!(TcpStream::connect(address).is_err());
     drop(idle);
+}
+
+#[test]
+fn rows_get_scores_and_wrong_ones_a_reason() {
+    let (store, log) = (Arc::new(MemoryStore::default()), Arc::new(MemoryLog::default()));
+    materialize(&*store, Digest::of(b"model"), Timestamp(1_000_000));
+    let views = model().description.user_views.into_iter().map(|view| (view, vec!["id".to_owned()])).collect();
+    let parts = Parts {
+        pipeline: PIPELINE.to_owned(),
+        digest: Digest::of(b"model"),
+        subject: Subject::Rows { predictor: crate::row_model::tests::predictor(), views },
+        store: Arc::clone(&store) as Arc<dyn OnlineStore>,
+        log: Arc::clone(&log) as Arc<dyn EventLog>,
+        event_sources: Vec::new(),
+        options: options(),
+    };
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let shop = Shop { server: Server::start(parts, listen(), listen()).unwrap(), store, log };
+    let predict = |body: Json| shop.post("/v1/predict", &body);
+    let reply = predict(json!({"rows": [{"id": 1, "price": 1.5}, {"id": 9, "price": 1.5}]}));
+    assert_eq!((reply.status, &reply.json()["scores"]), (200, &json!([3.0, 0.0])), "{}", reply.body);
+    assert_eq!(reply.json()["as_of"], "1970-01-01T00:00:01Z");
+    let check = |reply: Reply, status: u16, part: &str| {
+        assert_eq!(reply.status, status, "{}", reply.body);
+        assert!(reply.json()["error"].as_str().unwrap().contains(part), "{}", reply.body);
+    };
+    let row = json!({"rows": [{"id": 1, "price": 1.5}]});
+    assert_eq!(shop.post("/v1/predict/shop", &row).json()["scores"], json!([3.0]));
+    check(shop.post("/v1/predict/mall", &row), 404, "there is no model \"mall\"; this server has \"shop\"");
+    check(predict(json!({"row": []})), 400, "the body must be {\"rows\"");
+    check(predict(json!({"rows": [{"id": 1, "prise": 1.5}]})), 400, "\"price\" is missing");
+    check(predict(json!({"rows": [{"price": 1.5}]})), 400, "key column \"id\"");
+    check(shop.get("/v1/recommend/1"), 404, "there are /v1/predict");
+    shop.store.set_down(true);
+    check(predict(json!({"rows": [{"id": 1, "price": 1.5}]})), 503, "features cannot be fetched");
+    assert_eq!(shop.get("/readyz").status, 503);
+    let outcome = json!({"source": "outcome", "fields": {}});
+    assert_eq!(shop.post("/v1/events", &outcome).status, 200);
+    assert_eq!(shop.log.events.lock().unwrap().len(), 1);
 }

@@ -244,7 +244,11 @@ pub fn read_items(
     Ok((layout.item_table(rows), oldest))
 }
 
-fn read_view(
+/// The values of one view for `keys` in order, row-major, all from one version of its table, and as of when that is.
+///
+/// # Errors
+/// [`TableError`].
+pub fn read_view(
     store: &dyn OnlineStore,
     table: &str,
     view: &ViewColumns,
