@@ -2,8 +2,9 @@
 //!
 //! The search walks from the pipeline as written to cheaper ones, rung by rung. A rung is one idea, tried in one or
 //! more ways (candidates in several numbers, students of several kinds): of the ways that hold the quality floor on the
-//! tuning slice and were measured faster than the last kept step, the fastest is kept; everything else is rejected with
-//! its figures. The fastest kept step that holds the whole budget is chosen. Pure: latencies come in as numbers, so a
+//! tuning slice and were measured faster than the last kept step, the fastest is kept (of those that are as fast within
+//! the noise of a shared machine the one whose retention reaches least far down); everything else is rejected with its
+//! figures. The fastest kept step that holds the whole budget is chosen. Pure: latencies come in as numbers, so a
 //! recorded trial table gives the same decision again.
 
 use std::fmt;
@@ -13,6 +14,10 @@ use serde::{Deserialize, Serialize};
 
 /// A step must be at least this factor faster at the median to be kept: below it, noise decides.
 const FASTER_MIN: f64 = 1.03;
+
+/// Ways of one rung whose medians lie within this factor of the fastest are as fast as it. Among many ways that just hold
+/// the floor on tuning data the luckiest is often the fastest, so quality decides where speed does not.
+const AS_FAST: f64 = 1.1;
 
 /// Wall time of one request on one thread in process, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -119,6 +124,15 @@ pub enum Rejection {
         /// Its median in milliseconds.
         by_p50_ms: f64,
     },
+    /// It would do, but another way of the same rung is as fast within the noise and keeps more.
+    Outdone {
+        /// Lower end of the step's retention.
+        low: f64,
+        /// The one that was kept.
+        by: String,
+        /// The lower end of its retention.
+        by_low: f64,
+    },
 }
 
 impl fmt::Display for Rejection {
@@ -132,15 +146,26 @@ impl fmt::Display for Rejection {
                 "keeps {:.2} % [{:.2}, {:.2}] on the tuning slice; the lower end must be at least {:.2} %",
                 100.0 * value,
                 // Downwards: just below the floor must not read as the floor.
-                (10_000.0 * low).floor() / 100.0,
+                percent_down(*low),
                 100.0 * high,
                 100.0 * keep
+            ),
+            Rejection::Outdone { low, by, by_low } => write!(
+                f,
+                "holds the floor, but {by} is as fast and keeps more: at least {:.2} % against {:.2} %",
+                percent_down(*by_low),
+                percent_down(*low)
             ),
             Rejection::Outrun { p50_ms, by, by_p50_ms } => {
                 write!(f, "holds the floor, but {by} is faster: p50 {} against {}", Time(*by_p50_ms), Time(*p50_ms))
             }
         }
     }
+}
+
+/// In percent, rounded downwards to two decimals.
+fn percent_down(share: f64) -> f64 {
+    (10_000.0 * share).floor() / 100.0
 }
 
 /// Milliseconds in the unit that reads best.
@@ -243,7 +268,7 @@ impl Search {
 
     /// Keeps the fastest of several ways to replace the current step, of those that hold the floor and are faster than
     /// it, and rejects the others; true when one was kept. A way that holds the whole budget goes before one that does
-    /// not, and of equally fast ones the first.
+    /// not; of those within 10 % of the fastest the one that keeps most at its lower end, and of equal ones the first.
     pub fn propose_any(&mut self, trials: Vec<Trial>) -> Result<bool, MetricError> {
         let current_p50_ms = self.current().trial.latency.p50;
         let mut able = Vec::new();
@@ -259,17 +284,27 @@ impl Search {
                 able.push(judged);
             }
         }
-        // A stable sort: equally good ways keep their order.
-        able.sort_by(|a, b| {
-            let broken = |judged: &Judged| !judged.breaks(&self.budget).is_empty();
-            broken(a).cmp(&broken(b)).then(a.trial.latency.p50.total_cmp(&b.trial.latency.p50))
-        });
-        let mut able = able.into_iter();
-        let Some(kept) = able.next() else { return Ok(false) };
-        let (by, by_p50_ms) = (kept.trial.name.clone(), kept.trial.latency.p50);
-        self.rejected.extend(able.map(|judged| {
-            let p50_ms = judged.trial.latency.p50;
-            (judged, Rejection::Outrun { p50_ms, by: by.clone(), by_p50_ms })
+        let broken = |judged: &Judged| !judged.breaks(&self.budget).is_empty();
+        // A stable sort: what holds the whole budget first, each part in its order.
+        able.sort_by_key(broken);
+        let holding = able.iter().filter(|judged| !broken(judged)).count();
+        let eligible = if holding > 0 { holding } else { able.len() };
+        let p50 = |judged: &Judged| judged.trial.latency.p50;
+        let fastest = able[..eligible].iter().map(p50).fold(f64::INFINITY, f64::min);
+        let as_fast = (0..eligible).filter(|&at| p50(&able[at]) <= fastest * AS_FAST);
+        // Of equal ones the first: a later one must keep more.
+        let best = as_fast.reduce(|best, at| if able[at].retention.low > able[best].retention.low { at } else { best });
+        let Some(best) = best else { return Ok(false) };
+        let kept = able.remove(best);
+        let (by, by_p50_ms, by_low) = (kept.trial.name.clone(), p50(&kept), kept.retention.low);
+        self.rejected.extend(able.into_iter().map(|judged| {
+            let (p50_ms, low) = (p50(&judged), judged.retention.low);
+            let rejection = if p50_ms <= by_p50_ms {
+                Rejection::Outdone { low, by: by.clone(), by_low }
+            } else {
+                Rejection::Outrun { p50_ms, by: by.clone(), by_p50_ms }
+            };
+            (judged, rejection)
         }));
         self.ladder.push(kept);
         Ok(true)
@@ -363,6 +398,26 @@ mod tests {
         ];
         assert_eq!(rejected, expected.map(|(name, why)| (name, why.to_owned())));
         assert_eq!(search.chosen().map(|step| step.trial.name.as_str()), Some("fast"));
+    }
+
+    #[test]
+    fn where_speed_does_not_decide_quality_does() {
+        let mut search = search(BUDGET);
+        let rung = vec![
+            trial("lucky", 2.0, 0.9701),
+            trial("as fast", 2.15, 0.99),
+            trial("as fast too", 2.19, 0.99),
+            trial("slower", 2.25, 1.0),
+        ];
+        search.propose_any(rung).expect("measured");
+        let (kept, rejected) = names(&search);
+        assert_eq!(kept, ["as written", "as fast"]);
+        let check = |at: usize, name: &str, why: &str| {
+            assert!(rejected[at].0 == name && rejected[at].1.starts_with(why), "{:?}", rejected[at]);
+        };
+        check(0, "lucky", "holds the floor, but as fast is as fast and keeps more: at least 9");
+        check(1, "as fast too", "holds the floor, but as fast is faster: p50 2.15 ms against 2.19 ms");
+        check(2, "slower", "holds the floor, but as fast is faster: p50 2.15 ms against 2.25 ms");
     }
 
     #[test]

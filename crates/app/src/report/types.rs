@@ -392,6 +392,8 @@ pub enum RejectedBecause {
     NotFaster,
     /// It would do, but another way of the same idea is faster.
     Outrun,
+    /// It would do, but another way of the same idea is as fast within the noise and keeps more.
+    Outdone,
     /// It would pay, but this version cannot serve it.
     NotServed,
 }
@@ -404,6 +406,7 @@ impl RejectedBecause {
             RejectedBecause::BelowFloor => "below floor",
             RejectedBecause::NotFaster => "not faster",
             RejectedBecause::Outrun => "outrun",
+            RejectedBecause::Outdone => "outdone",
             RejectedBecause::NotServed => "not served",
         }
     }

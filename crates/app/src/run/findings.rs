@@ -60,6 +60,7 @@ pub fn rejected(search: &Search, bootstrap: Bootstrap) -> Result<Vec<report::Rej
                 Rejection::BelowFloor { .. } => report::RejectedBecause::BelowFloor,
                 Rejection::NotFaster { .. } => report::RejectedBecause::NotFaster,
                 Rejection::Outrun { .. } => report::RejectedBecause::Outrun,
+                Rejection::Outdone { .. } => report::RejectedBecause::Outdone,
             }),
             latency_ms: Some(judged.trial.latency.into()),
             metric: Some(metric.value),

@@ -232,7 +232,8 @@ pub(super) fn rejected(page: &mut String, report: &Report) {
     if report.rejected.is_empty() {
         return;
     }
-    let was_outrun = |rejected: &&Rejected| rejected.because == Some(RejectedBecause::Outrun);
+    let was_outrun =
+        |rejected: &&Rejected| matches!(rejected.because, Some(RejectedBecause::Outrun | RejectedBecause::Outdone));
     let (outrun, failed): (Vec<&Rejected>, Vec<&Rejected>) = report.rejected.iter().partition(was_outrun);
     page.push_str(
         "<section aria-labelledby=\"rejected\">\n<h2 id=\"rejected\">Tried and rejected</h2>\n<p>Quality on tuning data, where the choice was made.</p>\n",
@@ -244,7 +245,7 @@ pub(super) fn rejected(page: &mut String, report: &Report) {
         let ways = if outrun.len() == 1 { "1 way".to_owned() } else { format!("{} ways", outrun.len()) };
         let _ = writeln!(
             page,
-            "<details>\n<summary>{ways} that would do, but another way of the same idea is faster</summary>"
+            "<details>\n<summary>{ways} that would do, but another way of the same idea does better</summary>"
         );
         rejected_table(page, report, &outrun);
         page.push_str("</details>\n");
