@@ -126,7 +126,8 @@ pub(super) fn quoted(path: &Path) -> String {
 
 /// Where LightGBM may be on this machine.
 fn library() -> LibrarySearch {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    // Set to nothing means not set.
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let prefixes = [
         variable("VIRTUAL_ENV"),
         variable("HOME").map(|home| home.join(".local")),

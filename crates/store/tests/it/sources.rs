@@ -96,7 +96,11 @@ fn csv_types_are_inferred_widened_over_files_and_can_be_declared() {
     let schema = reader.schema();
     let types: Vec<&DataType> = schema.fields().iter().map(|field| field.data_type()).collect();
     let (integer, text, float, boolean) = (DataType::Int64, DataType::Utf8, DataType::Float64, DataType::Boolean);
-    assert_eq!(types, [&integer, &text, &float, &boolean, &text, &DataType::Null], "a column without any value is null");
+    assert_eq!(
+        types,
+        [&integer, &text, &float, &boolean, &text, &DataType::Null],
+        "a column without any value is null"
+    );
     let batches: Vec<RecordBatch> = reader.by_ref().collect::<Result<_, _>>().unwrap();
     let read = concat_batches(&schema, &batches).unwrap();
     assert_eq!(read.column(0).as_primitive::<Int64Type>(), &Int64Array::from(vec![1, 2, 3]));
