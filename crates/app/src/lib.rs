@@ -17,6 +17,7 @@ pub mod lookup;
 pub mod materialize;
 pub mod measure;
 pub mod messages;
+mod parallel;
 pub mod pipeline;
 pub mod predict;
 pub mod report;

@@ -23,6 +23,7 @@ use paceline_features::{FeatureView, Placement, SourceTable};
 use serde::Serialize;
 
 use crate::materialize::{exact, table_of, unknown_values};
+use crate::parallel;
 use crate::pipeline::Pipeline;
 use crate::tables::load_for_features;
 use crate::training_set::values::{keys_of, value_at};
@@ -197,25 +198,11 @@ impl<'a> Replay<'a> {
         time: &[Timestamp],
         threads: usize,
     ) -> anyhow::Result<Vec<Vec<Value>>> {
-        let one = |(key, &t): (&Option<EntityKey>, &Timestamp)| match key {
-            Some(key) => Ok(self.declared.compute(key, t)?),
+        let one = |(): &mut (), at: usize| match &keys[at] {
+            Some(key) => Ok(self.declared.compute(key, time[at])?),
             None => Ok(unknown_values(self.view)),
         };
-        let chunk = keys.len().div_ceil(threads).max(1);
-        std::thread::scope(|scope| {
-            let parts: Vec<_> = keys
-                .chunks(chunk)
-                .zip(time.chunks(chunk))
-                .map(|(keys, time)| {
-                    scope.spawn(move || keys.iter().zip(time).map(one).collect::<anyhow::Result<Vec<_>>>())
-                })
-                .collect();
-            let mut all = Vec::with_capacity(keys.len());
-            for part in parts {
-                all.extend(part.join().expect("a computation does not panic")?);
-            }
-            Ok(all)
-        })
+        parallel::map(keys.len(), threads, one).into_iter().collect()
     }
 
     /// Compares what the store holds of the batch's entities with what the sources give as of the same time.

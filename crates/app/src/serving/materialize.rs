@@ -4,8 +4,6 @@
 //! tables that are not complete yet for those of another artifact and answers from a lower rung meanwhile. Each table is
 //! replaced whole or not at all. Beside the sources themselves no more than a chunk of rows is in memory.
 
-use std::sync::Mutex;
-
 use anyhow::{Context as _, Result};
 
 use paceline_core::online::{OnlineRow, OnlineStore};
@@ -18,6 +16,7 @@ use paceline_serve::recommend::tables::{
 use paceline_serve::recommend::{ItemTable, Request, Workspace};
 
 use crate::materialize;
+use crate::parallel;
 use crate::pipeline::{Pipeline, Recommend};
 use crate::run::recommend::{ItemFactors, World};
 use crate::stores::publish;
@@ -104,7 +103,7 @@ impl Materialization<'_> {
         let users = self.known_users();
         let row = |user: &u32| Ok((key_bytes(&self.world.users[*user as usize]), self.state(&factors, *user)?));
         let header = std::iter::once(Ok((RESERVED_KEY.to_vec(), encode_digest(&self.digest))));
-        let states = users.chunks(CHUNK).flat_map(|users| spread(self.in_parallel(users, |user, _| row(user))));
+        let states = users.chunks(CHUNK).flat_map(|users| spread(self.each(users, |user, (): &mut ()| row(user))));
         let mut rows = header.chain(states);
         publish(self.store, &user_state_table(&self.pipeline.name), self.until, &mut rows).context("user states")
     }
@@ -125,7 +124,7 @@ impl Materialization<'_> {
             Ok((bytes, self.list(&values, &state, &items, workspace)))
         };
         let popular = std::iter::once(Ok((RESERVED_KEY.to_vec(), self.popular())));
-        let lists = users.chunks(CHUNK).flat_map(|users| spread(self.in_parallel(users, row)));
+        let lists = users.chunks(CHUNK).flat_map(|users| spread(self.each(users, row)));
         publish(self.store, &lists_table(pipeline), self.until, &mut popular.chain(lists)).context("lists")
     }
 
@@ -159,29 +158,12 @@ impl Materialization<'_> {
     }
 
     /// `work` for each of a chunk's users, results in order.
-    fn in_parallel(
+    fn each<S: Default>(
         &self,
         users: &[u32],
-        work: impl Fn(&u32, &mut Workspace) -> Result<OnlineRow> + Sync,
+        work: impl Fn(&u32, &mut S) -> Result<OnlineRow> + Sync,
     ) -> Result<Vec<OnlineRow>> {
-        let share = users.len().div_ceil(self.threads.max(1)).max(1);
-        let results: Vec<Mutex<Result<Vec<OnlineRow>>>> =
-            users.chunks(share).map(|_| Mutex::new(Ok(Vec::new()))).collect();
-        std::thread::scope(|scope| {
-            for (mine, result) in users.chunks(share).zip(&results) {
-                let work = &work;
-                scope.spawn(move || {
-                    let mut workspace = Workspace::default();
-                    let rows = mine.iter().map(|user| work(user, &mut workspace)).collect();
-                    *result.lock().expect("nobody else holds it") = rows;
-                });
-            }
-        });
-        let mut rows = Vec::with_capacity(users.len());
-        for result in results {
-            rows.extend(result.into_inner().expect("nobody panicked while holding it")?);
-        }
-        Ok(rows)
+        parallel::map(users.len(), self.threads, |state, at| work(&users[at], state)).into_iter().collect()
     }
 }
 

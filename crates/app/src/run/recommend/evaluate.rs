@@ -6,8 +6,7 @@ use std::rc::Rc;
 use anyhow::Result;
 
 use paceline_core::metrics::{Measured, MetricError, RankingMetric, Units, ranking};
-use paceline_learn::recommend::{Outcomes, UserOutcome};
-use paceline_serve::recommend::Workspace;
+use paceline_learn::recommend::Outcomes;
 
 use super::proposal::Proposal;
 use super::snapshot::Snapshot;
@@ -108,26 +107,4 @@ impl<'a> Qualities<'a> {
     pub fn of(&mut self, proposal: &Proposal) -> Result<Measured, MetricError> {
         self.answers(proposal).measured(self.slices, self.stand.metric)
     }
-}
-
-/// `work` for every user, in the order of `users`, on `threads` threads.
-pub fn each_user<T: Send>(
-    users: &[UserOutcome],
-    threads: usize,
-    work: impl Fn(&UserOutcome, &mut Workspace) -> T + Sync,
-) -> Vec<T> {
-    let share = users.len().div_ceil(threads.max(1)).max(1);
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = users
-            .chunks(share)
-            .map(|mine| {
-                let work = &work;
-                scope.spawn(move || {
-                    let mut workspace = Workspace::default();
-                    mine.iter().map(|user| work(user, &mut workspace)).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        handles.into_iter().flat_map(|handle| handle.join().expect("a worker does not panic")).collect()
-    })
 }

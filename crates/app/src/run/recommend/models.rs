@@ -1,7 +1,6 @@
 //! All models of one fit, and the steps that they make possible.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
@@ -19,6 +18,7 @@ use super::proposal::{Proposal, candidate_sizes, candidates_max};
 use super::teacher::{self, Fitted, Training};
 use super::world::World;
 use super::{Means, Plan, student};
+use crate::parallel;
 use crate::serving::ScorerFiles;
 
 /// Hidden layers of the networks that are tried as students.
@@ -71,10 +71,11 @@ impl Models {
         let seed = plan.pipeline.seed;
         let names: Vec<&str> = plan.teachers.iter().map(|teacher| teacher.name.as_str()).collect();
         (means.say)(&format!("training {} on {} rows", names.join(", "), lessons.training.rows().len()));
-        let members = in_parallel(plan.teachers.len(), means.threads, |number| {
+        let members = parallel::map(plan.teachers.len(), means.threads, |(), number| {
             let teacher = &plan.teachers[number];
             teacher::fit(means.library, teacher, lessons.training, lessons.layout.names(), seed + number as u64)
-        })?;
+        });
+        let members = members.into_iter().collect::<Result<Vec<_>>>()?;
         let blend = blend(&members)?;
         let compiled = ensemble(&members, &blend.weights, |member| Ok(Arc::clone(&member.scorer)))?;
         let is_forest = |(member, weight): (&Fitted, &f64)| member.lightgbm().is_some() && *weight > 0.0;
@@ -246,7 +247,7 @@ fn students(means: &Means<'_>, lessons: &Lessons<'_>, teacher: &dyn Scorer, seed
     let mut scores = vec![0.0; rows.rows().len()];
     teacher.score(rows.rows(), &mut scores);
     let targets: Vec<f32> = scores.iter().map(|&score| score as f32).collect();
-    in_parallel(STUDENT_NETWORKS.len() + 1, means.threads, |number| {
+    let students = parallel::map(STUDENT_NETWORKS.len() + 1, means.threads, |(), number| {
         let seed = seed + number as u64;
         Ok(match STUDENT_NETWORKS.get(number) {
             Some(hidden) => Student {
@@ -258,28 +259,8 @@ fn students(means: &Means<'_>, lessons: &Lessons<'_>, teacher: &dyn Scorer, seed
                 model: student::forest(means.library, rows, &targets, lessons.layout.names(), seed)?,
             },
         })
-    })
-}
-
-/// `work(0), work(1), ...` on at most `threads` threads, results in order; which thread does what changes none of them.
-fn in_parallel<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<Result<T>>>> = (0..count).map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(result) = results.get(number) else { break };
-                    *result.lock().expect("no worker panics while it holds the lock") = Some(work(number));
-                }
-            });
-        }
     });
-    let done = |result: Mutex<Option<Result<T>>>| {
-        result.into_inner().expect("no worker panics while it holds the lock").expect("every number was taken")
-    };
-    results.into_iter().map(done).collect()
+    students.into_iter().collect()
 }
 
 /// Weights of the members, and which member is best alone, on the candidates of the tuning slices.

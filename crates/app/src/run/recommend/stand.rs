@@ -12,10 +12,10 @@ use paceline_learn::search::Latency;
 use paceline_models::recommend::Ranked;
 use paceline_serve::recommend::{ItemTable, Recommender, Request, RowLayout, Workspace};
 
-use super::evaluate::{Answers, Slice, each_user};
+use super::evaluate::{Answers, Slice};
 use super::proposal::Proposal;
 use super::world::World;
-use crate::measure;
+use crate::{measure, parallel};
 
 /// How well a latency is measured.
 #[derive(Debug, Clone, Copy)]
@@ -82,8 +82,9 @@ impl Stand<'_> {
     #[must_use]
     pub fn ranked(&self, slice: &Slice, proposal: &Proposal, k: usize) -> Vec<Vec<Ranked>> {
         let judged = Recommender { scorer: Arc::clone(&proposal.judged_by), ..self.recommender(slice, proposal) };
-        each_user(&slice.outcomes.users, self.threads, |outcome, workspace| {
-            self.answer(&judged, slice, outcome.user, k, workspace)
+        let users = &slice.outcomes.users;
+        parallel::map(users.len(), self.threads, |workspace, at| {
+            self.answer(&judged, slice, users[at].user, k, workspace)
         })
     }
 
