@@ -2,6 +2,7 @@
 
 mod findings;
 pub mod recommend;
+mod specs;
 pub mod tabular;
 pub mod trials;
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use paceline_core::{Rows, Scorer};
 use paceline_learn::forest::{self, ForestKind, ForestObjective, ForestSpec};
 use paceline_learn::recommend::{LabelledPair, Purchases, SampleSpec, sample_pairs};
-use paceline_learn::{NetworkLoss, NetworkSpec, TrainingRows, fit_network};
+use paceline_learn::{NetworkLoss, TrainingRows, fit_network};
 use paceline_models::column::Column;
 use paceline_models::ensemble::ScoreTransform;
 use paceline_models::forest::Forest;
@@ -16,6 +16,7 @@ use paceline_serve::recommend::{RowLayout, Workspace, candidate_column};
 use super::evaluate::Slice;
 use crate::pipeline::NamedTeacher;
 use crate::pipeline::raw::{Objective, RawTeacher};
+use crate::run::specs;
 
 /// Rows to learn from, of all training cuts.
 #[derive(Debug, Default)]
@@ -155,7 +156,6 @@ pub fn fit(
         let bytes = text.len() as u64;
         Ok(named(Arc::new(forest), ScoreTransform::Logit, bytes, Content::LightGbm(text)))
     };
-    let seed_32 = seed as u32;
     match &teacher.options {
         RawTeacher::Lightgbm(options) => {
             let objective = match options.objective {
@@ -165,44 +165,18 @@ pub fn fit(
                     bail!("teacher {}: a recommender's teacher has the objective binary or cross_entropy", teacher.name)
                 }
             };
-            grown(ForestSpec {
-                trees: options.trees as usize,
-                leaves: options.leaves as usize,
-                learning_rate: options.learning_rate,
-                min_rows_in_leaf: options.min_rows_in_leaf as usize,
-                feature_fraction: options.feature_fraction,
-                bagging_fraction: options.row_fraction,
-                seed: seed_32,
-                ..ForestSpec::new(ForestKind::Boosted, objective)
-            })
+            grown(specs::boosted(options, objective, seed))
         }
         RawTeacher::RandomForest(options) | RawTeacher::ExtraTrees(options) => {
             let kind = match teacher.options {
                 RawTeacher::ExtraTrees(_) => ForestKind::ExtraTrees,
                 _ => ForestKind::RandomForest,
             };
-            grown(ForestSpec {
-                trees: options.trees as usize,
-                leaves: options.leaves as usize,
-                min_rows_in_leaf: options.min_rows_in_leaf as usize,
-                feature_fraction: options.feature_fraction,
-                bagging_fraction: options.row_fraction,
-                seed: seed_32,
-                ..ForestSpec::new(kind, ForestObjective::Binary)
-            })
+            grown(specs::averaged(options, kind, ForestObjective::Binary, seed))
         }
         RawTeacher::Mlp(options) => {
             let rows = TrainingRows::new(training.rows(), &training.labels, Some(&training.weights))?;
-            let spec = NetworkSpec {
-                hidden: options.hidden.iter().map(|&width| width as usize).collect(),
-                loss: NetworkLoss::CrossEntropy,
-                learning_rate: options.learning_rate as f32,
-                weight_decay: options.regularization as f32,
-                batch_rows: options.batch_rows as usize,
-                epochs_max: options.epochs as usize,
-                patience: options.epochs as usize,
-                seed,
-            };
+            let spec = specs::network(options, NetworkLoss::CrossEntropy, seed);
             let network = fit_network(rows, None, &spec)?.network;
             let content = network.to_bytes();
             let bytes = content.len() as u64;

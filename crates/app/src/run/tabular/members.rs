@@ -15,6 +15,7 @@ use paceline_serve::predict::RowTask;
 
 use crate::pipeline::NamedTeacher;
 use crate::pipeline::raw::{Objective, RawTeacher};
+use crate::run::specs;
 
 /// Rows to learn from.
 pub struct Training<'a> {
@@ -117,17 +118,7 @@ pub fn fit_teacher(
                     Objective::Regression => ForestObjective::Regression,
                 },
             );
-            let spec = ForestSpec {
-                trees: options.trees as usize,
-                leaves: options.leaves as usize,
-                learning_rate: options.learning_rate,
-                min_rows_in_leaf: options.min_rows_in_leaf as usize,
-                feature_fraction: options.feature_fraction,
-                bagging_fraction: options.row_fraction,
-                l2: options.regularization,
-                seed: seed as u32,
-                ..ForestSpec::new(ForestKind::Boosted, objective)
-            };
+            let spec = specs::boosted(options, objective, seed);
             fit_forest(means, &spec, training, &teacher.name, &stem)
         }
         RawTeacher::RandomForest(options) | RawTeacher::ExtraTrees(options) => {
@@ -140,28 +131,11 @@ pub fn fit_teacher(
                 RowTask::Classify => ForestObjective::Binary,
                 RowTask::Regress | RowTask::Rank => ForestObjective::Regression,
             };
-            let spec = ForestSpec {
-                trees: options.trees as usize,
-                leaves: options.leaves as usize,
-                min_rows_in_leaf: options.min_rows_in_leaf as usize,
-                feature_fraction: options.feature_fraction,
-                bagging_fraction: options.row_fraction,
-                seed: seed as u32,
-                ..ForestSpec::new(kind, objective)
-            };
+            let spec = specs::averaged(options, kind, objective, seed);
             fit_forest(means, &spec, training, &teacher.name, &stem)
         }
         RawTeacher::Mlp(options) => {
-            let spec = NetworkSpec {
-                hidden: options.hidden.iter().map(|&width| width as usize).collect(),
-                loss: loss(task),
-                learning_rate: options.learning_rate as f32,
-                weight_decay: options.regularization as f32,
-                batch_rows: options.batch_rows as usize,
-                epochs_max: options.epochs as usize,
-                patience: options.epochs as usize,
-                seed,
-            };
+            let spec = specs::network(options, loss(task), seed);
             fit_dense(&spec, training, &teacher.name, &stem)
         }
         RawTeacher::Linear(options) => fit_sum(
