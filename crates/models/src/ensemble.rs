@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use paceline_core::{Rows, Scorer};
 
-use crate::ModelError;
+use crate::{ModelError, json};
 
 const KIND: &str = "ensemble";
 const VERSION: u32 = 1;
@@ -136,16 +136,7 @@ impl EnsembleSpec {
     /// # Errors
     /// [`ModelError`] when the bytes are not such a file, of another version, or say what [`EnsembleSpec::new`] refuses.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let malformed = |error: serde_json::Error| ModelError::Malformed { kind: KIND, cause: error.to_string() };
-        let Version { version } = serde_json::from_slice(bytes).map_err(malformed)?;
-        if version != VERSION {
-            return Err(ModelError::Version { kind: KIND, found: version, known: VERSION });
-        }
-        let spec: EnsembleSpec = serde_json::from_slice(bytes).map_err(malformed)?;
+        let spec: EnsembleSpec = json::read(KIND, bytes, VERSION)?;
         spec.check()?;
         Ok(spec)
     }

@@ -14,6 +14,7 @@ pub mod ensemble;
 mod error;
 pub mod factors;
 pub mod forest;
+mod json;
 pub mod linear;
 pub mod network;
 pub mod recommend;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use paceline_core::{Rows, Scorer};
 
-use crate::ModelError;
 use crate::network::{NetworkOutput, Standardization};
+use crate::{ModelError, json};
 
 const KIND: &str = "linear model";
 const VERSION: u32 = 1;
@@ -73,16 +73,7 @@ impl Linear {
     /// # Errors
     /// [`ModelError`] when the bytes are not such a file, of another version, or say what [`Linear::new`] refuses.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let malformed = |error: serde_json::Error| ModelError::Malformed { kind: KIND, cause: error.to_string() };
-        let Version { version } = serde_json::from_slice(bytes).map_err(malformed)?;
-        if version != VERSION {
-            return Err(ModelError::Version { kind: KIND, found: version, known: VERSION });
-        }
-        let linear: Linear = serde_json::from_slice(bytes).map_err(malformed)?;
+        let linear: Linear = json::read(KIND, bytes, VERSION)?;
         linear.check()?;
         Ok(linear)
     }
