@@ -152,7 +152,7 @@ pub struct Retriever {
     pub also_bought: ItemItem,
     /// What similar users bought.
     pub similar_users: SimilarUsers,
-    /// The group of each item, numbered from 0; empty when items have no groups.
+    /// The group of each item, numbered from 0 without gaps; empty when items have no groups.
     pub groups: Vec<u32>,
     /// Distinct buyers of each item in the recent window.
     pub popularity: Vec<f32>,
@@ -230,7 +230,8 @@ impl Retriever {
         }
         scratch.history_weight = 0.0;
         scratch.groups.clear();
-        scratch.groups.resize(self.groups.iter().max().map_or(0, |&last| last as usize + 1), 0.0);
+        // There are at most as many groups as items.
+        scratch.groups.resize(self.groups.len(), 0.0);
         for bought in &user.history {
             let age_days = now.seconds_since(bought.last).max(0.0) / 86_400.0;
             let weight = (-age_days / self.half_life_days).exp2() as f32;
