@@ -40,8 +40,7 @@ pub fn fit_bought_next(purchases: &Purchases, t: Timestamp, spec: &BoughtNextSpe
         history.iter().for_each(|item| buyers[item.item as usize] += 1);
         recent.iter().for_each(|&item| recent_buyers[item as usize] += 1);
         if !recent.is_empty() {
-            history.sort_by(|a, b| b.last.cmp(&a.last).then(a.item.cmp(&b.item)));
-            for cause in history.iter().take(spec.history_max) {
+            for cause in newest(&mut history, spec.history_max) {
                 recent_of_causes[cause.item as usize].push(user);
             }
         }
@@ -141,13 +140,11 @@ pub fn fit_also_bought(purchases: &Purchases, t: Timestamp, spec: &AlsoBoughtSpe
     let mut tastes: Vec<Vec<(u32, f64)>> = Vec::with_capacity(purchases.user_count());
     for user in 0..purchases.user_count() as u32 {
         let mut history = purchases.state_at(user, t).history;
-        history.sort_by(|a, b| b.last.cmp(&a.last).then(a.item.cmp(&b.item)));
-        history.truncate(spec.history_max);
         let weigh = |item: &HistoryItem| {
             let age_days = t.seconds_since(item.last) / 86_400.0;
             (item.item, (-age_days / spec.half_life_days).exp2())
         };
-        let taste: Vec<(u32, f64)> = history.iter().map(weigh).collect();
+        let taste: Vec<(u32, f64)> = newest(&mut history, spec.history_max).iter().map(weigh).collect();
         taste.iter().for_each(|&(item, weight)| buyers_of[item as usize].push((user, weight)));
         tastes.push(taste);
     }
@@ -163,6 +160,12 @@ pub fn fit_also_bought(purchases: &Purchases, t: Timestamp, spec: &AlsoBoughtSpe
         })
         .collect();
     ItemItem::new(&lists)
+}
+
+/// At most `most` items of a history, the newest first.
+fn newest(history: &mut [HistoryItem], most: usize) -> &[HistoryItem] {
+    history.sort_by(|a, b| b.last.cmp(&a.last).then(a.item.cmp(&b.item)));
+    &history[..most.min(history.len())]
 }
 
 /// Sums per item with a list of those touched, reused from row to row.
