@@ -170,11 +170,8 @@ impl RowLayout {
             derived.reserve(values.len() / columns * of_items.len());
             for item in values.chunks_exact(columns) {
                 for (expression, scratch) in of_items.iter().zip(&mut scratches) {
-                    inputs.clear();
-                    inputs.extend(expression.inputs.iter().map(|read| match *read {
-                        Column::Item(index) => Input::from(&item[index]),
-                        _ => unreachable!("it reads items alone"),
-                    }));
+                    let none = |_| unreachable!("it reads items alone");
+                    gather(&expression.inputs, &[], item, none, &mut inputs);
                     derived.push(evaluate(&expression.program, &inputs, scratch));
                 }
             }
@@ -214,11 +211,8 @@ impl RowLayout {
         for (expression, scratch) in self.expressions.iter().zip(scratches.iter_mut()) {
             of_user.push(match expression.reads {
                 Reads::User => {
-                    inputs.clear();
-                    inputs.extend(expression.inputs.iter().map(|read| match *read {
-                        Column::User(index) => Input::from(&user[index]),
-                        _ => unreachable!("it reads the user alone"),
-                    }));
+                    let none = |_| unreachable!("it reads the user alone");
+                    gather(&expression.inputs, user, &[], none, &mut inputs);
                     evaluate(&expression.program, &inputs, scratch)
                 }
                 Reads::Items(_) | Reads::Row => f64::NAN,
@@ -237,13 +231,7 @@ impl RowLayout {
                         Reads::User => of_user[index],
                         Reads::Row => {
                             let RowExpression { program, inputs: reads, .. } = &self.expressions[index];
-                            inputs.clear();
-                            inputs.extend(reads.iter().map(|read| match *read {
-                                Column::User(index) => Input::from(&user[index]),
-                                Column::Item(index) => Input::from(&item_values[index]),
-                                Column::Candidate(source) => Input::Float(score(source)),
-                                Column::Expression(_) => unreachable!("expressions read no expressions"),
-                            }));
+                            gather(reads, user, item_values, score, &mut inputs);
                             evaluate(program, &inputs, &mut scratches[index])
                         }
                     },
@@ -251,6 +239,23 @@ impl RowLayout {
             }
         }
     }
+}
+
+/// The inputs of one evaluation: those of `reads`, from the values of the user and of one item and from its scores.
+fn gather<'a>(
+    reads: &[Column],
+    user: &'a [Value],
+    item: &'a [Value],
+    score: impl Fn(CandidateScore) -> f64,
+    into: &mut Vec<Input<'a>>,
+) {
+    into.clear();
+    into.extend(reads.iter().map(|read| match *read {
+        Column::User(index) => Input::from(&user[index]),
+        Column::Item(index) => Input::from(&item[index]),
+        Column::Candidate(source) => Input::Float(score(source)),
+        Column::Expression(_) => unreachable!("expressions read no expressions"),
+    }));
 }
 
 fn evaluate(program: &Program, inputs: &[Input<'_>], scratch: &mut ExpressionScratch) -> f64 {
