@@ -52,7 +52,7 @@ pub fn rows(
             let mut all: Vec<LabelledPair> = pairs.iter().copied().chain(candidates).collect();
             all.sort_unstable_by_key(|pair| (pair.item, !pair.bought));
             all.dedup_by_key(|pair| pair.item);
-            training.push(slice, purchases, layout, &all, new_only, &mut workspace);
+            training.push(slice, layout, &all, &mut workspace);
         }
     }
     training

@@ -38,7 +38,10 @@ impl Training {
         let mut workspace = Workspace::default();
         for slice in slices {
             for pairs in sample_pairs(purchases, &slice.outcomes, spec).chunk_by(|a, b| a.user == b.user) {
-                training.push(slice, purchases, layout, pairs, spec.new_only, &mut workspace);
+                let state = slice.snapshot.state(purchases, pairs[0].user);
+                let (retriever, cut) = (&slice.snapshot.retriever, slice.snapshot.cut);
+                retriever.score(&state, cut, spec.new_only, &[], &mut workspace.retrieval);
+                training.push(slice, layout, pairs, &mut workspace);
             }
         }
         training
@@ -50,24 +53,14 @@ impl Training {
         Training { columns: layout.names().len(), ..Training::default() }
     }
 
-    /// Adds the rows of pairs of one user at the cut of `slice`.
+    /// Adds the rows of pairs of one user at the cut of `slice`, whose source scores are in `workspace`.
     ///
     /// # Panics
     /// When there is no pair.
-    pub fn push(
-        &mut self,
-        slice: &Slice,
-        purchases: &Purchases,
-        layout: &RowLayout,
-        pairs: &[LabelledPair],
-        new_only: bool,
-        workspace: &mut Workspace,
-    ) {
+    pub fn push(&mut self, slice: &Slice, layout: &RowLayout, pairs: &[LabelledPair], workspace: &mut Workspace) {
         let user = pairs[0].user;
-        let state = slice.snapshot.state(purchases, user);
         let items: Vec<u32> = pairs.iter().map(|pair| pair.item).collect();
         let Workspace { retrieval, rows, .. } = workspace;
-        slice.snapshot.retriever.score(&state, slice.snapshot.cut, new_only, &[], retrieval);
         layout.fill(slice.snapshot.user(user), &slice.snapshot.items, retrieval, &items, rows);
         self.rows.extend_from_slice(&rows.rows);
         let positives = pairs.iter().filter(|pair| pair.bought).count().max(1);
