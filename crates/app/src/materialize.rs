@@ -16,13 +16,13 @@ use paceline_core::value::encode_values;
 use paceline_core::{Timestamp, Value};
 use paceline_features::partition::{EntityValues, PartitionOptions, PartitionedJoin};
 use paceline_features::{Aggregate, FeatureView, Placement};
+use paceline_serve::recommend::tables::view_table;
 use serde::Serialize;
 
 use crate::pipeline::Pipeline;
 use crate::stores::publish;
-use crate::tables::{SourceRows, keeps_nothing};
 use crate::training_set::values::{keys_of, value_at};
-use crate::training_set::{JoinMeans, wanted_columns};
+use crate::training_set::{JoinMeans, push_source};
 
 /// What was written of one view.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,7 +42,7 @@ pub struct MaterializedView {
 /// The table of a view.
 #[must_use]
 pub fn table_of(pipeline: &Pipeline, view: &FeatureView) -> String {
-    format!("{}.{}", pipeline.name, view.name)
+    view_table(&pipeline.name, &view.name)
 }
 
 /// As of when a materialization at `until` computes a view: a scheduled one as of the last point of its schedule at or
@@ -92,26 +92,9 @@ pub fn materialize(
     }
     let mut joins = joins(pipeline, means);
     for source in &pipeline.sources {
-        let wanted = wanted_columns(pipeline.views.iter().filter(|view| view.source == source.name));
-        let mut fed: Vec<&mut PartitionedJoin> =
-            joins.iter_mut().filter(|(view, _)| view.source == source.name).map(|(_, join)| join).collect();
-        if fed.is_empty() {
-            continue;
-        }
-        let (mut rows_read, mut rows_kept) = (0, 0);
-        for batch in SourceRows::open_for_features(source, &pipeline.folder, &wanted)? {
-            let batch = batch?;
-            on_rows(batch.rows_read as u64);
-            rows_read += batch.rows_read;
-            rows_kept += batch.rows_kept;
-            let piece = batch.into_table(source);
-            for join in &mut fed {
-                join.push_source(&piece)?;
-            }
-        }
-        if rows_kept == 0 {
-            return Err(keeps_nothing(source, rows_read));
-        }
+        let views = pipeline.views.iter().filter(|view| view.source == source.name);
+        let of_source = joins.iter_mut().filter(|(view, _)| view.source == source.name);
+        push_source(source, &pipeline.folder, views, of_source.map(|(_, join)| join).collect(), on_rows)?;
     }
     joins.into_iter().map(|(view, join)| write(pipeline, view, join, until, store)).collect()
 }

@@ -64,26 +64,9 @@ impl<'a> FeatureJoin<'a> {
     pub fn read_sources(&mut self, folder: &Path, on_rows: &mut dyn FnMut(u64)) -> anyhow::Result<()> {
         for source in &self.pipeline.sources {
             let views = self.pipeline.views.iter().filter(|view| view.source == source.name);
-            let wanted = wanted_columns(views);
-            let mut groups: Vec<&mut Group<'_>> =
-                self.groups.iter_mut().filter(|group| group.source.name == source.name).collect();
-            if groups.is_empty() {
-                continue;
-            }
-            let (mut rows_read, mut rows_kept) = (0, 0);
-            for batch in SourceRows::open_for_features(source, folder, &wanted)? {
-                let batch = batch?;
-                on_rows(batch.rows_read as u64);
-                rows_read += batch.rows_read;
-                rows_kept += batch.rows_kept;
-                let piece = batch.into_table(source);
-                for group in &mut groups {
-                    group.join.push_source(&piece)?;
-                }
-            }
-            if rows_kept == 0 {
-                return Err(keeps_nothing(source, rows_read));
-            }
+            let of_source = self.groups.iter_mut().filter(|group| group.source.name == source.name);
+            let joins: Vec<&mut PartitionedJoin> = of_source.map(|group| &mut group.join).collect();
+            push_source(source, folder, views, joins, on_rows)?;
         }
         Ok(())
     }
@@ -185,6 +168,36 @@ impl Iterator for FeatureBatches {
         self.rows_left -= batch.as_ref().map_or(self.rows_left, RecordBatch::num_rows);
         Some(batch)
     }
+}
+
+/// Reads `source` once, with the columns that `views` read, into every one of `joins`; `on_rows` hears of its rows.
+/// Without a join it is not read.
+///
+/// # Errors
+/// When the source cannot be read or keeps no row.
+pub(crate) fn push_source<'v>(
+    source: &Source,
+    folder: &Path,
+    views: impl Iterator<Item = &'v FeatureView>,
+    mut joins: Vec<&mut PartitionedJoin>,
+    on_rows: &mut dyn FnMut(u64),
+) -> anyhow::Result<()> {
+    if joins.is_empty() {
+        return Ok(());
+    }
+    let wanted = wanted_columns(views);
+    let (mut rows_read, mut rows_kept) = (0, 0);
+    for batch in SourceRows::open_for_features(source, folder, &wanted)? {
+        let batch = batch?;
+        on_rows(batch.rows_read as u64);
+        rows_read += batch.rows_read;
+        rows_kept += batch.rows_kept;
+        let piece = batch.into_table(source);
+        for join in &mut joins {
+            join.push_source(&piece)?;
+        }
+    }
+    if rows_kept == 0 { Err(keeps_nothing(source, rows_read)) } else { Ok(()) }
 }
 
 /// Positions of views with the same source and entity, together.

@@ -34,17 +34,7 @@ pub fn keys_of(rows: &RecordBatch, entity: &[String]) -> anyhow::Result<Vec<Opti
     let mut keys = vec![Some(EntityKey(Vec::with_capacity(entity.len()))); rows.num_rows()];
     for name in entity {
         let column = rows.column_by_name(name).with_context(|| format!("no column {name:?}"))?;
-        let parts: Vec<Option<KeyPart>> = if column.data_type().is_integer() {
-            let integers = cast(column, &DataType::Int64)?;
-            integers.as_primitive::<Int64Type>().iter().map(|id| id.map(KeyPart::Int)).collect()
-        } else if column.data_type() == &DataType::Null {
-            vec![None; column.len()]
-        } else if column.data_type().is_string() {
-            let texts = cast(column, &DataType::Utf8)?;
-            texts.as_string::<i32>().iter().map(|text| text.map(KeyPart::from)).collect()
-        } else {
-            bail!("column {name:?} is {}; a key column holds integers or text", column.data_type());
-        };
+        let parts = key_column(column, name)?;
         for (key, part) in keys.iter_mut().zip(parts) {
             match (key.as_mut(), part) {
                 (Some(key), Some(part)) => key.0.push(part),
@@ -53,4 +43,26 @@ pub fn keys_of(rows: &RecordBatch, entity: &[String]) -> anyhow::Result<Vec<Opti
         }
     }
     Ok(keys)
+}
+
+/// The keys of a column of integers or texts; null is `None`.
+///
+/// # Errors
+/// When the column called `name` holds something else.
+pub fn key_column(column: &ArrayRef, name: &str) -> anyhow::Result<Vec<Option<KeyPart>>> {
+    let is_text = match column.data_type() {
+        DataType::Dictionary(_, values) => values.is_string(),
+        other => other.is_string(),
+    };
+    if column.data_type().is_integer() {
+        let integers = cast(column, &DataType::Int64)?;
+        Ok(integers.as_primitive::<Int64Type>().iter().map(|id| id.map(KeyPart::Int)).collect())
+    } else if column.data_type() == &DataType::Null {
+        Ok(vec![None; column.len()])
+    } else if is_text {
+        let texts = cast(column, &DataType::Utf8)?;
+        Ok(texts.as_string::<i32>().iter().map(|text| text.map(KeyPart::from)).collect())
+    } else {
+        bail!("column {name:?} is {}; a key column holds integers or text", column.data_type());
+    }
 }

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use anyhow::{Context, Result};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 
 use paceline_core::{EntityKey, KeyPart, Timestamp, Value};
 use paceline_features::expression::Type;
 use paceline_features::point_in_time::{Index, Spine};
 use paceline_features::{FeatureView, SourceTable};
 use paceline_serve::recommend::NamedType;
+
+use crate::training_set::values::value_at;
 
 /// All views of one entity, ready to be joined or computed on request.
 #[derive(Debug)]
@@ -71,14 +73,11 @@ impl Side {
 
     /// The values of every key as of `t`, row-major.
     pub fn values_at(&self, keys: &[KeyPart], t: Timestamp, threads: usize) -> Result<Vec<Value>> {
-        let columns: Vec<Vec<Value>> = self
-            .join(keys, t, threads)?
-            .iter()
-            .flat_map(|batch| batch.columns().iter().map(values_of).collect::<Vec<_>>())
-            .collect();
+        let batches = self.join(keys, t, threads)?;
+        let columns: Vec<&ArrayRef> = batches.iter().flat_map(RecordBatch::columns).collect();
         let mut rows = Vec::with_capacity(keys.len() * columns.len());
         for row in 0..keys.len() {
-            rows.extend(columns.iter().map(|column| column[row].clone()));
+            rows.extend(columns.iter().map(|column| value_at(column, row)));
         }
         Ok(rows)
     }
@@ -110,42 +109,4 @@ fn key_array(keys: &[KeyPart]) -> Result<ArrayRef> {
         return Ok(Arc::new(Int64Array::from(ids.collect::<Option<Vec<_>>>().context("keys of one type")?)));
     }
     Ok(Arc::new(StringArray::from_iter_values(keys.iter().map(ToString::to_string))))
-}
-
-/// The keys of a column of integers or strings; null is `None`.
-pub fn keys_of(column: &ArrayRef, name: &str) -> Result<Vec<Option<KeyPart>>> {
-    if column.data_type().is_integer() {
-        let ids = arrow::compute::cast(column, &DataType::Int64)?;
-        return Ok(ids.as_primitive::<Int64Type>().iter().map(|id| id.map(KeyPart::Int)).collect());
-    }
-    let is_text = match column.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, values) => {
-            matches!(**values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-        }
-        _ => false,
-    };
-    if !is_text {
-        bail!("column {name:?} is {}; a key column holds integers or text", column.data_type());
-    }
-    let texts = arrow::compute::cast(column, &DataType::Utf8)?;
-    Ok(texts.as_string::<i32>().iter().map(|text| text.map(KeyPart::from)).collect())
-}
-
-/// The values of a feature column.
-///
-/// # Panics
-/// For a type that the point-in-time join does not give out.
-pub fn values_of(column: &ArrayRef) -> Vec<Value> {
-    let value = |present: Option<Value>| present.unwrap_or(Value::Null);
-    match column.data_type() {
-        DataType::Int64 => column.as_primitive::<Int64Type>().iter().map(|v| value(v.map(Value::Int))).collect(),
-        DataType::Float64 => column.as_primitive::<Float64Type>().iter().map(|v| value(v.map(Value::Float))).collect(),
-        DataType::Boolean => column.as_boolean().iter().map(|v| value(v.map(Value::Bool))).collect(),
-        DataType::Utf8 => column.as_string::<i32>().iter().map(|v| value(v.map(|v| Value::Text(v.into())))).collect(),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            column.as_primitive::<TimestampMicrosecondType>().iter().map(|v| value(v.map(Value::Int))).collect()
-        }
-        other => unreachable!("a feature column of type {other}"),
-    }
 }

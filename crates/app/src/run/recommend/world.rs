@@ -9,11 +9,12 @@ use paceline_features::SourceTable;
 use paceline_learn::recommend::{Purchase, Purchases};
 use paceline_models::recommend::Catalogue;
 
-use super::side::{Side, keys_of};
+use super::side::Side;
 use crate::pipeline::{Pipeline, Recommend};
 use crate::report::{Data, SourceData};
 use crate::run::findings::source_data;
 use crate::tables;
+use crate::training_set::values::key_column;
 
 /// All data of one pipeline, in memory.
 pub struct World {
@@ -105,13 +106,9 @@ impl World {
 /// The group of each item is that of its earliest row, which no later row can change.
 fn groups(sales: &SourceTable, goal: &Recommend, catalogue: &Catalogue) -> Result<Vec<u32>> {
     let Some(name) = &goal.item_group else { return Ok(Vec::new()) };
-    let column = |name: &str| {
-        let found = sales.rows.column_by_name(name);
-        found.with_context(|| format!("[sources.{}] has no column {name:?}", sales.name))
-    };
-    let items = keys_of(column(&goal.item)?, &goal.item)?;
-    let groups = keys_of(column(name)?, name)?;
-    let times = sales.event_time.as_ref().context("a recommender's source has event times")?;
+    let items = keys_in(sales, &goal.item)?;
+    let groups = keys_in(sales, name)?;
+    let times = event_times(sales)?;
     let mut earliest: Vec<Option<(Timestamp, Option<&KeyPart>)>> = vec![None; catalogue.len()];
     for (row, (item, group)) in items.iter().zip(&groups).enumerate() {
         let Some(item) = item.as_ref().and_then(|item| catalogue.index_of(item)) else { continue };
@@ -131,16 +128,21 @@ fn groups(sales: &SourceTable, goal: &Recommend, catalogue: &Catalogue) -> Resul
         .collect())
 }
 
-fn purchases(sales: &SourceTable, goal: &Recommend) -> Result<(Catalogue, Vec<KeyPart>, Vec<Purchase>)> {
-    let column = |name: &str| {
-        let found = sales.rows.column_by_name(name);
-        found.with_context(|| format!("[sources.{}] has no column {name:?}", sales.name))
-    };
-    let user_keys = keys_of(column(&goal.user)?, &goal.user)?;
-    let item_keys = keys_of(column(&goal.item)?, &goal.item)?;
-    let event = sales.event_time.as_ref().with_context(|| {
+fn keys_in(sales: &SourceTable, name: &str) -> Result<Vec<Option<KeyPart>>> {
+    let column = sales.rows.column_by_name(name);
+    key_column(column.with_context(|| format!("[sources.{}] has no column {name:?}", sales.name))?, name)
+}
+
+fn event_times(sales: &SourceTable) -> Result<&[Timestamp]> {
+    sales.event_time.as_deref().with_context(|| {
         format!("[sources.{}] needs event_time: a recommender learns from what happened when", sales.name)
-    })?;
+    })
+}
+
+fn purchases(sales: &SourceTable, goal: &Recommend) -> Result<(Catalogue, Vec<KeyPart>, Vec<Purchase>)> {
+    let user_keys = keys_in(sales, &goal.user)?;
+    let item_keys = keys_in(sales, &goal.item)?;
+    let event = event_times(sales)?;
     let (mut catalogue, mut users) = (Catalogue::default(), Vec::new());
     let mut numbers: HashMap<KeyPart, u32> = HashMap::new();
     let mut rows = Vec::with_capacity(event.len());
