@@ -1,12 +1,13 @@
 //! The parts of a report that every task fills in the same way.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 
 use paceline_core::metrics::Bootstrap;
 use paceline_features::SourceTable;
-use paceline_learn::search::{Break, Judged, Rejection, Search};
+use paceline_learn::search::{Break, Budget, Judged, Rejection, Search};
 
-use crate::report;
+use crate::pipeline::{Optimize, Pipeline};
+use crate::report::{self, Report};
 use crate::stores;
 use crate::tables::Reading;
 
@@ -32,8 +33,42 @@ fn shown(path: &str) -> String {
     if path.contains("://") { stores::without_password(path) } else { path.to_owned() }
 }
 
+/// What the search is to hold.
+///
+/// # Errors
+/// When there is no budget, or it bounds what is not measured.
+pub fn budget_of(pipeline: &Pipeline) -> Result<Budget> {
+    let optimize =
+        pipeline.optimize.as_ref().context("the pipeline has no [optimize], so there is no budget to hold")?;
+    let Optimize { keep, p99_ms, memory_mb_max, rps_min, bytes_max } = *optimize;
+    if let Some(most) = memory_mb_max {
+        bail!("[optimize] memory_mb_max = {most}: this version does not measure memory; bytes_max bounds the models");
+    }
+    Ok(Budget { keep, p99_ms, bytes_max, rps_min })
+}
+
+/// The budget as a report says it.
+pub fn asked(budget: Budget) -> report::Budget {
+    let Budget { keep, p99_ms, bytes_max, rps_min } = budget;
+    report::Budget { keep, p99_ms, memory_mb_max: None, rps_min, bytes_max }
+}
+
+/// The verdict of an otherwise complete report: whether the chosen step holds the budget, or what came closest.
+///
+/// # Errors
+/// When the report contradicts itself.
+pub fn concluded(mut report: Report, search: &Search) -> Result<Report> {
+    report.nearest_misses = match report.chosen_step() {
+        Some(step) => report.budget.misses(step),
+        None => nearest_misses(search),
+    };
+    report.held = report.chosen.is_some() && report.nearest_misses.is_empty();
+    report.validate()?;
+    Ok(report)
+}
+
 /// What came closest when nothing holds the budget, nearest first.
-pub fn nearest_misses(search: &Search) -> Vec<report::Miss> {
+fn nearest_misses(search: &Search) -> Vec<report::Miss> {
     let of_step = |(step, breaks): (&Judged, Vec<Break>)| {
         let candidate = step.trial.name.clone();
         breaks.into_iter().map(move |broken| report::Miss {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::run::findings::nearest_misses;
+use crate::run::findings;
 use paceline_serve::recommend::RowLayout;
 
 use super::gather::{Gathering, Judgement};
@@ -46,18 +46,11 @@ impl Frame<'_> {
             slices.extend(gathering.slices(on_report));
         }
         let judged = on_report.as_mut().unwrap_or(&mut on_tune);
-        let budget = report::Budget {
-            keep: plan.budget.keep,
-            p99_ms: plan.budget.p99_ms,
-            memory_mb_max: None,
-            rps_min: plan.budget.rps_min,
-            bytes_max: plan.budget.bytes_max,
-        };
         let models = judged.models;
         let teacher = gathering.figure(judged, &models.as_written())?;
         let reference = gathering.reference(models);
         let reference_figure = gathering.figure(judged, &reference)?;
-        let mut report = Report {
+        let report = Report {
             schema: report::REPORT_SCHEMA,
             pipeline: pipeline.name.clone(),
             task: "recommend".to_owned(),
@@ -91,16 +84,10 @@ impl Frame<'_> {
             metrics: gathering.metrics(judged, chosen.as_deref())?,
             slices,
             commands: means.commands.to_vec(),
-            budget,
+            budget: findings::asked(plan.budget),
             chosen,
         };
-        report.nearest_misses = match report.chosen_step() {
-            Some(step) => report.budget.misses(step),
-            None => nearest_misses(search),
-        };
-        report.held = report.chosen.is_some() && report.nearest_misses.is_empty();
-        report.validate()?;
-        Ok(report)
+        findings::concluded(report, search)
     }
 }
 

@@ -42,6 +42,7 @@ pub use self::snapshot::{ItemFactors, Snapshot};
 use self::stand::{Effort, Stand};
 use self::teacher::Training;
 pub use self::world::World;
+use super::findings;
 use super::trials::Trials;
 use crate::pipeline::{Goal, Pipeline, Recommend, Split, Teacher, TimeSplit};
 use crate::report::{self, Report, SliceRole, openings, place};
@@ -96,17 +97,7 @@ fn plan(pipeline: &Pipeline) -> Result<Plan<'_>> {
         similar_users: candidates.similar_users as usize,
         popular: candidates.popular as usize,
     };
-    let optimize =
-        pipeline.optimize.as_ref().context("the pipeline has no [optimize], so there is no budget to hold")?;
-    if let Some(most) = optimize.memory_mb_max {
-        bail!("[optimize] memory_mb_max = {most}: this version does not measure memory; bytes_max bounds the models");
-    }
-    let budget = Budget {
-        keep: optimize.keep,
-        p99_ms: optimize.p99_ms,
-        bytes_max: optimize.bytes_max,
-        rps_min: optimize.rps_min,
-    };
+    let budget = findings::budget_of(pipeline)?;
     Ok(Plan { pipeline, goal, split, teachers, metric, counts, budget })
 }
 

@@ -178,7 +178,7 @@ impl Run<'_> {
         let reference = if teacher_is_better { as_written.tuning.clone() } else { single };
         // From slow to fast, so that each kept step is a gain over the one before it.
         trials.sort_by(|a, b| b.latency.p50.total_cmp(&a.latency.p50));
-        let mut search = Search::start(as_written, reference, self.bootstrap(), plan.budget())?;
+        let mut search = Search::start(as_written, reference, self.bootstrap(), plan.budget)?;
         for trial in trials {
             search.propose(trial)?;
         }

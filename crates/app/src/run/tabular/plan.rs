@@ -6,7 +6,8 @@ use paceline_core::metrics::Metric;
 use paceline_learn::search::Budget;
 use paceline_serve::predict::RowTask;
 
-use crate::pipeline::{Goal, Optimize, Pipeline, RowModel, Split, Teacher};
+use crate::pipeline::{Goal, Pipeline, RowModel, Split, Teacher};
+use crate::run::findings;
 
 /// What is asked for.
 pub struct Plan<'a> {
@@ -22,8 +23,8 @@ pub struct Plan<'a> {
     pub split: &'a Split,
     /// Where the model comes from.
     pub teacher: &'a Teacher,
-    /// What must be held, as written.
-    pub optimize: &'a Optimize,
+    /// What the search holds.
+    pub budget: Budget,
 }
 
 impl<'a> Plan<'a> {
@@ -39,21 +40,9 @@ impl<'a> Plan<'a> {
             Goal::Rank(rows) => (rows, RowTask::Rank),
             Goal::Recommend(_) => bail!("[model] task = \"recommend\" learns from users and items, not from rows"),
         };
-        let optimize =
-            pipeline.optimize.as_ref().context("the pipeline has no [optimize], so there is no budget to hold")?;
-        if let Some(most) = optimize.memory_mb_max {
-            bail!(
-                "[optimize] memory_mb_max = {most}: this version does not measure memory; bytes_max bounds the models"
-            );
-        }
+        let budget = findings::budget_of(pipeline)?;
         let (split, teacher) = (&model.split, &model.teacher);
-        Ok(Plan { pipeline, rows, task, metric: model.metric, split, teacher, optimize })
-    }
-
-    /// What the search holds.
-    pub fn budget(&self) -> Budget {
-        let Optimize { keep, p99_ms, memory_mb_max: _, rps_min, bytes_max } = *self.optimize;
-        Budget { keep, p99_ms, bytes_max, rps_min }
+        Ok(Plan { pipeline, rows, task, metric: model.metric, split, teacher, budget })
     }
 
     /// The word that a pipeline file uses.

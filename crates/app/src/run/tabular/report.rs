@@ -17,7 +17,7 @@ use super::split::Parts;
 use super::{Fitted, Run};
 use crate::pipeline::Split;
 use crate::report::{self, Report, SliceRole, place};
-use crate::run::findings::{nearest_misses, rejected};
+use crate::run::findings::{self, rejected};
 
 /// One part of the data with the models that are judged there.
 pub struct Judgement<'a> {
@@ -123,21 +123,14 @@ impl Findings<'_> {
         let teacher = figure(&judged.of(written)?)?;
         let on_reference = figure(&reference)?;
         let chosen = self.search.chosen().map(|step| step.trial.name.clone());
-        let optimize = plan.optimize;
-        let mut report = Report {
+        let report = Report {
             schema: report::REPORT_SCHEMA,
             pipeline: plan.pipeline.name.clone(),
             task: plan.task_name().to_owned(),
             written_at: place::now(),
             data: self.data(),
             split: self.split(judged),
-            budget: report::Budget {
-                keep: optimize.keep,
-                p99_ms: optimize.p99_ms,
-                memory_mb_max: None,
-                rps_min: optimize.rps_min,
-                bytes_max: optimize.bytes_max,
-            },
+            budget: findings::asked(plan.budget),
             held: false,
             nearest_misses: Vec::new(),
             judged_on: judged.role,
@@ -170,13 +163,7 @@ impl Findings<'_> {
             commands: means.commands.to_vec(),
             chosen,
         };
-        report.nearest_misses = match report.chosen_step() {
-            Some(step) => report.budget.misses(step),
-            None => nearest_misses(self.search),
-        };
-        report.held = report.chosen.is_some() && report.nearest_misses.is_empty();
-        report.validate()?;
-        Ok(report)
+        findings::concluded(report, self.search)
     }
 
     fn reference(&self, judged: &mut Judgement<'_>) -> Result<Measured> {
