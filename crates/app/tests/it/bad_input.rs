@@ -5,12 +5,13 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
+
+use crate::binary;
 
 const SALES: &str = "user_id,price,at
 1,2.5,2024-01-01T08:00:00Z
@@ -197,8 +198,7 @@ fn each_mistake_has_its_message_and_leaves_nothing_behind() {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let before = content(folder.path());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
-        let output = command.current_dir(folder.path()).args(case.command.split(' ')).output().unwrap();
+        let output = binary::paceline(folder.path()).args(case.command.split(' ')).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{}\n{message}", case.command);
         assert_eq!(content(folder.path()), before, "{} leaves something behind", case.command);
@@ -231,8 +231,8 @@ fn rows_without_key_and_one_user_are_no_mistakes() {
     for (name, text) in [("sales.csv", one_user), ("p.toml", PIPELINE), ("spine.csv", "user_id,time\n,2024-02-01\n")] {
         fs::write(folder.path().join(name), text).unwrap();
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
-    let output = command.current_dir(folder.path()).args(BUILD.replace("parquet", "csv").split(' ')).output().unwrap();
+    let mut command = binary::paceline(folder.path());
+    let output = command.args(BUILD.replace("parquet", "csv").split(' ')).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("1 of 1 spine rows have no \"user_id\""), "{said}");

@@ -1,7 +1,9 @@
 //! The binary as a user meets it: exit codes, where words go, and what is left on disk.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
+
+use crate::binary;
 
 const SALES: &str = "user_id,item_id,price,quantity,bought,at
 1,a,2.5,1,0,2024-01-01T08:00:00Z
@@ -37,8 +39,7 @@ report_until = \"2024-03-02\"
 ";
 
 fn paceline(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
-    command.current_dir(folder).args(arguments).env_remove("NO_COLOR").output().expect("the binary starts")
+    binary::paceline(folder).args(arguments).env_remove("NO_COLOR").output().expect("the binary starts")
 }
 
 fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -1,11 +1,12 @@
 //! The `features` verbs as a user runs them, on a small synthetic shop.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use paceline_testkit::shop::{Shop, ShopSpec};
 use serde_json::Value;
 
+use crate::binary;
 use crate::redis_server::RedisServer;
 
 const PIPELINE: &str = r#"
@@ -61,8 +62,7 @@ impl Case {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
-        command.current_dir(self.folder.path()).args(arguments).output().expect("the binary starts")
+        binary::paceline(self.folder.path()).args(arguments).output().expect("the binary starts")
     }
 
     fn json(&self, arguments: &[&str], exit_code: i32) -> Value {

@@ -3,6 +3,7 @@
 
 mod arrows;
 mod bad_input;
+mod binary;
 mod command_line;
 mod features;
 mod recommender;

@@ -1,10 +1,12 @@
 //! A recommender from raw rows to its report, on a small synthetic shop: what is promised of every run.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use paceline::report::{Report, SliceRole, openings, terminal};
 use paceline_testkit::shop::{Shop, ShopSpec};
+
+use crate::binary;
 
 /// Two short teachers, so that a run takes seconds. The shop is easy to rank and this budget easy to hold.
 pub(crate) const PIPELINE: &str = r#"name = "shop"
@@ -78,10 +80,8 @@ fn write_pipeline(folder: &Path, replacements: &[(&str, &str)]) {
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.runtime/lib/lib_lightgbm.so");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
-    command.current_dir(folder).env("PACELINE_LIGHTGBM", library).args(["run", "pipeline.toml"]).args(arguments);
-    command.output().expect("the binary starts")
+    let mut command = binary::paceline_that_trains(folder);
+    command.args(["run", "pipeline.toml"]).args(arguments).output().expect("the binary starts")
 }
 
 /// Runs into `out` and wants `exit_code`; the report that was written.

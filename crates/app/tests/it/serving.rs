@@ -28,6 +28,7 @@ use paceline_store::{EmbeddedEventLog, EmbeddedOnlineStore, RedisEventLog, Redis
 use paceline_testkit::shop::{Shop, ShopSpec};
 use serde_json::{Value as Json, json};
 
+use crate::binary;
 use crate::recommender::PIPELINE;
 use crate::redis_server::RedisServer;
 
@@ -267,8 +268,8 @@ impl Drop for ServeProcess {
 }
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
-    command.current_dir(folder).args(["serve", "pipeline.toml", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut command = binary::paceline(folder);
+    command.args(["serve", "pipeline.toml", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     command.args(arguments).env_remove("PACELINE_LOG");
     command
 }
@@ -368,8 +369,8 @@ fn what_cannot_be_served_is_told_and_ends_with_exit_code_2() {
     check(&["--store", "redis://me:hunter2@127.0.0.1:1"], &["127.0.0.1:1", "cannot be reached"]);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut again = Command::new(env!("CARGO_BIN_EXE_paceline"));
-    let output = again.current_dir(folder).args(["serve", "pipeline.toml", "--http", &address]).output().unwrap();
+    let mut again = binary::paceline(folder);
+    let output = again.args(["serve", "pipeline.toml", "--http", &address]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("--http"), "{said}");

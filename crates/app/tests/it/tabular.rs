@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array};
@@ -15,6 +15,8 @@ use paceline_store::{ArtifactRegistry, SourceReader, SourceSpec, write_table};
 use paceline_testkit::public_layouts;
 use paceline_testkit::tabular::{AMOUNT_NOISE, Tabular, TabularRow, TabularSpec};
 use serde_json::{Map, Value as Json, json};
+
+use crate::binary;
 
 /// Loan applications by time, with views, a derived column, request-time features and every encoder but one.
 const CLASSIFY: &str = r#"name = "loans"
@@ -101,10 +103,7 @@ fn folder_with(table: &RecordBatch, name: &str, pipeline: &str, replacements: &[
 }
 
 fn paceline(folder: &Path, arguments: &[&str]) -> Output {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.runtime/lib/lib_lightgbm.so");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_paceline"));
-    command.current_dir(folder).env("PACELINE_LIGHTGBM", library).args(arguments);
-    command.output().expect("the binary starts")
+    binary::paceline_that_trains(folder).args(arguments).output().expect("the binary starts")
 }
 
 /// Runs into `out` and wants one of `exit_codes`; the report and what was said.
