@@ -1,7 +1,7 @@
 //! The best of many scores.
 
 /// A floating-point score: `f32` or `f64`.
-pub trait Score: Copy + PartialOrd + private::Sealed {}
+pub trait Score: Copy + Default + PartialOrd + private::Sealed {}
 
 impl Score for f32 {}
 impl Score for f64 {}
@@ -14,40 +14,62 @@ mod private {
 
 /// Indices of the `k` largest scores, best first. Equal scores (0.0 and -0.0 are equal) come in the order of their indices,
 /// NaN is never chosen; so the result has fewer than `k` indices when there are fewer numbers.
-///
-/// One pass with a buffer of about `2 k` candidates, cut back to `k` by selection whenever it is full: linear in the number
-/// of scores.
 #[must_use]
 pub fn top_k<S: Score>(scores: &[S], k: usize) -> Vec<usize> {
-    if k == 0 {
-        return Vec::new();
-    }
-    let capacity = k.saturating_mul(2).clamp(64, scores.len().max(64));
-    let mut kept: Vec<(S, usize)> = Vec::with_capacity(capacity.min(scores.len()));
-    // The k-th best so far, once there are k. A later score that equals it has a larger index, so it is worse.
-    let mut bar: Option<S> = None;
-    for (index, &score) in scores.iter().enumerate() {
-        // The second comparison is false for NaN alone.
-        #[allow(clippy::eq_op)]
-        let enters = bar.map_or(score == score, |bar| score > bar);
-        if enters {
-            kept.push((score, index));
-            if kept.len() == capacity && capacity > k {
-                kept.select_nth_unstable_by(k - 1, better_first);
-                kept.truncate(k);
-                bar = Some(kept[k - 1].0);
-            }
-        }
-    }
-    if kept.len() > k {
-        kept.select_nth_unstable_by(k - 1, better_first);
-        kept.truncate(k);
-    }
-    kept.sort_unstable_by(better_first);
-    kept.into_iter().map(|(_, index)| index).collect()
+    let mut best = TopK::default();
+    best.of(scores.iter().copied().zip(0..), k, None);
+    best.sorted().iter().map(|&(_, index)| index as usize).collect()
 }
 
-fn better_first<S: Score>(a: &(S, usize), b: &(S, usize)) -> std::cmp::Ordering {
+/// The best of many scores in a buffer that the next selection reuses.
+#[derive(Debug, Clone, Default)]
+pub struct TopK<S> {
+    kept: Vec<(S, u32)>,
+}
+
+impl<S: Score> TopK<S> {
+    /// The `k` largest scores above `floor` with their indices, in no particular order; indices ascend in `scores`. Ties
+    /// and NaN as in [`top_k`].
+    ///
+    /// One pass with a buffer of about `2 k` scores, cut back to `k` by selection whenever it is full: linear in the
+    /// number of scores.
+    pub fn of(&mut self, scores: impl IntoIterator<Item = (S, u32)>, k: usize, floor: Option<S>) -> &[(S, u32)] {
+        let kept = &mut self.kept;
+        kept.clear();
+        if k == 0 {
+            return kept;
+        }
+        let capacity = k.saturating_mul(2).max(64);
+        // The k-th best so far, once there are k. A later score that equals it has a larger index, so it is worse.
+        let mut bar = floor;
+        for (score, index) in scores {
+            // The second comparison is false for NaN alone.
+            #[allow(clippy::eq_op)]
+            let enters = bar.map_or(score == score, |bar| score > bar);
+            if enters {
+                kept.push((score, index));
+                if kept.len() == capacity && capacity > k {
+                    kept.select_nth_unstable_by(k - 1, better_first);
+                    kept.truncate(k);
+                    bar = Some(kept[k - 1].0);
+                }
+            }
+        }
+        if kept.len() > k {
+            kept.select_nth_unstable_by(k - 1, better_first);
+            kept.truncate(k);
+        }
+        kept
+    }
+
+    /// What [`TopK::of`] found, best first.
+    pub fn sorted(&mut self) -> &[(S, u32)] {
+        self.kept.sort_unstable_by(better_first);
+        &self.kept
+    }
+}
+
+fn better_first<S: Score>(a: &(S, u32), b: &(S, u32)) -> std::cmp::Ordering {
     b.0.partial_cmp(&a.0).expect("NaN does not enter").then(a.1.cmp(&b.1))
 }
 
