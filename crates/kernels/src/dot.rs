@@ -17,6 +17,23 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// `out[i]` is the [`dot`] product of `vector` and row `i` of `rows`, which follow each other.
+    ///
+    /// # Panics
+    /// When `rows` does not hold one row as long as `vector` for each of `out`.
+    pub fn dots(rows: &[f32], vector: &[f32], out: &mut [f32]) {
+        assert_eq!(rows.len(), vector.len() * out.len(), "{} rows of {}", out.len(), vector.len());
+        if !vector.is_empty() {
+            for (product, row) in out.iter_mut().zip(rows.chunks_exact(vector.len())) {
+                *product = in_lanes(row, vector);
+            }
+        } else {
+            out.fill(0.0);
+        }
+    }
+}
+
 /// The body of [`dot`], for loops that are compiled for an instruction set as a whole.
 #[inline(always)]
 pub(crate) fn in_lanes(a: &[f32], b: &[f32]) -> f32 {
@@ -80,5 +97,18 @@ mod tests {
     #[should_panic(expected = "lengths of the vectors")]
     fn lengths_must_agree() {
         let _ = dot(&[1.0], &[]);
+    }
+
+    #[test]
+    fn rows_at_once_are_dots_of_each() {
+        for len in [0, 1, 16, 37] {
+            let rows: Vec<f32> = (0..3 * len).map(|i| (i as f32).sin()).collect();
+            let vector: Vec<f32> = (0..len).map(|i| (i as f32).cos()).collect();
+            let mut out = [f32::NAN; 3];
+            dots(&rows, &vector, &mut out);
+            for (row, product) in out.iter().enumerate() {
+                assert_eq!(*product, dot(&rows[row * len..(row + 1) * len], &vector), "{len}");
+            }
+        }
     }
 }

@@ -14,13 +14,15 @@ pub struct BoughtNextSpec {
     pub recent: Period,
     /// Neighbours kept per item.
     pub neighbours: usize,
-    /// Of a user with a longer history only the newest so many items count as causes, which bounds the work.
+    /// Of a user with a longer history only the newest so many items count as causes.
     pub history_max: usize,
 }
 
 impl Default for BoughtNextSpec {
+    /// Few causes of each user: who bought everything says little of any two items. On a gift shop's data 50 reach an
+    /// NDCG@10 of 0.096 where 1,000 reach 0.066. More than 100 neighbours add nothing but time.
     fn default() -> Self {
-        BoughtNextSpec { recent: Period::days(30), neighbours: 300, history_max: 1_000 }
+        BoughtNextSpec { recent: Period::days(30), neighbours: 100, history_max: 50 }
     }
 }
 
@@ -73,7 +75,7 @@ pub struct BoughtTogetherSpec {
 
 impl Default for BoughtTogetherSpec {
     fn default() -> Self {
-        BoughtTogetherSpec { half_life_days: 60.0, neighbours: 300, basket_max: 200 }
+        BoughtTogetherSpec { half_life_days: 60.0, neighbours: 100, basket_max: 200 }
     }
 }
 
@@ -127,7 +129,7 @@ pub struct AlsoBoughtSpec {
 
 impl Default for AlsoBoughtSpec {
     fn default() -> Self {
-        AlsoBoughtSpec { half_life_days: 180.0, neighbours: 300, history_max: 1_000 }
+        AlsoBoughtSpec { half_life_days: 180.0, neighbours: 100, history_max: 1_000 }
     }
 }
 

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use paceline_core::Timestamp;
-use paceline_kernels::dot::dot;
+use paceline_kernels::dot::dots;
+use paceline_kernels::top_k::TopK;
 
 use super::similar_users::{SimilarUsersScratch, Votes};
 use super::{ItemItem, SimilarUsers};
@@ -113,6 +114,10 @@ impl CandidateCounts {
     }
 }
 
+/// A purchase that weighs less is no cause: four half-lives. Older ones cost time and make [`CandidateScore::AlsoBought`]
+/// worse.
+const CAUSE_WEIGHT_MIN: f32 = 1.0 / 16.0;
+
 /// One item of a user's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryItem {
@@ -178,7 +183,7 @@ pub struct Scratch {
     pub neighbour_weight: f32,
     blocked: Vec<bool>,
     chosen: Vec<bool>,
-    order: Vec<u32>,
+    best: TopK<f32>,
 }
 
 impl Scratch {
@@ -224,9 +229,7 @@ impl Retriever {
             first_buyers,
         ] = &mut scratch.scores;
         if user.factors.len() == self.dimensions && self.dimensions > 0 {
-            for (score, factors) in als.iter_mut().zip(self.item_factors.chunks_exact(self.dimensions)) {
-                *score = dot(&user.factors, factors);
-            }
+            dots(&self.item_factors, &user.factors, als);
         }
         scratch.history_weight = 0.0;
         scratch.groups.clear();
@@ -238,6 +241,9 @@ impl Retriever {
             scratch.history_weight += weight;
             if let Some(&group) = self.groups.get(bought.item as usize) {
                 scratch.groups[group as usize] += (-age_days / self.taste_half_life_days).exp2() as f32;
+            }
+            if weight < CAUSE_WEIGHT_MIN {
+                continue;
             }
             for (neighbour, similarity) in self.also_bought.neighbours(bought.item) {
                 let largest = &mut also_bought[neighbour as usize];
@@ -278,19 +284,9 @@ impl Retriever {
         scratch.chosen.clear();
         scratch.chosen.resize(items, false);
         for (source, count) in counts.sources() {
-            let scores = &scratch.scores[source as usize];
-            scratch.order.clear();
-            if count == 0 {
-                continue;
-            }
-            let named = |&item: &u32| scores[item as usize] > 0.0 && !scratch.blocked[item as usize];
-            scratch.order.extend((0..items as u32).filter(named));
-            let better = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
-            if scratch.order.len() > count {
-                scratch.order.select_nth_unstable_by(count - 1, better);
-                scratch.order.truncate(count);
-            }
-            for &item in &scratch.order {
+            let scores = scratch.scores[source as usize].iter().zip(&scratch.blocked).zip(0..);
+            let open = scores.map(|((&score, &blocked), item)| (if blocked { 0.0 } else { score }, item));
+            for &(_, item) in scratch.best.of(open, count, Some(0.0)) {
                 scratch.chosen[item as usize] = true;
             }
         }

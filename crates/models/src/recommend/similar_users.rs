@@ -3,11 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use paceline_core::Timestamp;
+use paceline_kernels::top_k::TopK;
 
 use super::HistoryItem;
 use super::item_item::check_offsets;
 use crate::ModelError;
 use crate::tensors::{Tensor, TensorFile, Values};
+
+/// Fast votes below this weight do not count: seven half-lives of an item's last purchase. It spares the walk through
+/// everything that a neighbour ever bought.
+const FAST_VOTE_MIN: f32 = 0.01;
 
 /// One user's part of [`SimilarUsers::new`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,7 +33,7 @@ pub struct SimilarUsers {
     half_life_days: f64,
     /// Per item the users with it in their vector, unit length.
     postings: Rows<f32>,
-    /// Per user what they bought lately.
+    /// Per user what they bought lately, by falling fast vote.
     recent: Rows<[f32; 2]>,
 }
 
@@ -42,7 +47,7 @@ pub struct Circles {
     pub close: usize,
 }
 
-/// What similar users vote for, one value per item; votes are added to what is there.
+/// What similar users vote for, one value per item; all zero before.
 #[derive(Debug)]
 pub struct Votes<'a> {
     /// The wide circle's votes by the fast decay.
@@ -52,6 +57,9 @@ pub struct Votes<'a> {
     /// The close circle's by the slow decay.
     pub close_slow: &'a mut [f32],
 }
+
+/// An item with what it counts as a vote, by the fast and the slow decay.
+type RecentItem = (u32, [f32; 2]);
 
 /// Rows of (index, value) pairs, one after the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +93,7 @@ impl<T: Copy> Rows<T> {
 #[derive(Debug, Clone, Default)]
 pub struct SimilarUsersScratch {
     similarity: Vec<f32>,
-    touched: Vec<u32>,
+    nearest: TopK<f32>,
 }
 
 impl SimilarUsers {
@@ -105,7 +113,9 @@ impl SimilarUsers {
                 by_item[item as usize].push((user, weight / length));
             }
             assert!(neighbour.recent.iter().all(|&(item, _)| (item as usize) < item_count));
-            recent.push(neighbour.recent.iter().copied());
+            let mut bought = neighbour.recent.clone();
+            bought.sort_by(|(a, [a_fast, _]), (b, [b_fast, _])| b_fast.total_cmp(a_fast).then(a.cmp(b)));
+            recent.push(bought);
         }
         let mut postings = Rows::default();
         by_item.into_iter().for_each(|users| postings.push(users));
@@ -122,57 +132,54 @@ impl SimilarUsers {
         scratch: &mut SimilarUsersScratch,
         votes: Votes<'_>,
     ) -> f32 {
-        let SimilarUsersScratch { similarity, touched } = scratch;
+        let SimilarUsersScratch { similarity, nearest } = scratch;
+        similarity.clear();
         similarity.resize(self.recent.len(), 0.0);
-        touched.clear();
         let mut squares = 0.0f32;
         for bought in history.iter().filter(|bought| (bought.item as usize) < self.postings.len()) {
             let age_days = now.seconds_since(bought.last).max(0.0) / 86_400.0;
             let weight = (-age_days / self.half_life_days).exp2() as f32;
             squares += weight * weight;
             for &(user, other) in self.postings.row(bought.item) {
-                let sum = &mut similarity[user as usize];
-                if *sum == 0.0 {
-                    touched.push(user);
-                }
-                *sum += weight * other;
+                similarity[user as usize] += weight * other;
             }
         }
-        if let Some(myself) = myself {
-            touched.retain(|&user| user != myself);
-            if let Some(sum) = similarity.get_mut(myself as usize) {
-                *sum = 0.0;
-            }
+        if let Some(myself) = myself.and_then(|myself| similarity.get_mut(myself as usize)) {
+            *myself = 0.0;
         }
-        let Circles { wide, close } = self.circles;
-        nearest_first(touched, wide, similarity);
-        let wide = touched.len().min(wide);
-        nearest_first(&mut touched[..wide], close, similarity);
-        let close = wide.min(close);
-        // A fixed order of additions, so that equal requests give equal bits.
-        touched[..close].sort_unstable();
-        touched[close..wide].sort_unstable();
         let length = squares.sqrt().max(f32::MIN_POSITIVE);
+        nearest.of(similarity.iter().copied().zip(0..), self.circles.wide, Some(0.0));
+        // Nearest first: a fixed order of additions, so that equal requests give equal bits.
+        let nearest = nearest.sorted();
+        let (close, others) = nearest.split_at(nearest.len().min(self.circles.close));
         let mut total = 0.0;
-        for &user in &touched[..close] {
-            let vote = similarity[user as usize] / length;
+        for &(similarity, user) in close {
+            let vote = similarity / length;
             total += vote;
-            for &(item, [fast, slow]) in self.recent.row(user) {
-                votes.wide[item as usize] += vote * fast;
+            let (lately, earlier) = self.recent_of(user);
+            for &(item, [fast, slow]) in lately {
                 votes.close[item as usize] += vote * fast;
                 votes.close_slow[item as usize] += vote * slow;
             }
+            for &(item, [_, slow]) in earlier {
+                votes.close_slow[item as usize] += vote * slow;
+            }
         }
-        for &user in &touched[close..wide] {
-            let vote = similarity[user as usize] / length;
-            for &(item, [fast, _]) in self.recent.row(user) {
+        // The close circle is part of the wide one.
+        votes.wide.copy_from_slice(votes.close);
+        for &(similarity, user) in others {
+            let vote = similarity / length;
+            for &(item, [fast, _]) in self.recent_of(user).0 {
                 votes.wide[item as usize] += vote * fast;
             }
         }
-        for &user in touched.iter() {
-            similarity[user as usize] = 0.0;
-        }
         total
+    }
+
+    /// What a user bought lately, newest first: where the fast vote counts, and what is older.
+    fn recent_of(&self, user: u32) -> (&[RecentItem], &[RecentItem]) {
+        let row = self.recent.row(user);
+        row.split_at(row.partition_point(|(_, [fast, _])| *fast >= FAST_VOTE_MIN))
     }
 
     /// The arrays of its file.
@@ -217,7 +224,13 @@ impl SimilarUsers {
         below("user", &posting_users, users)?;
         below("item", &recent_items, items)?;
         let posting_weights = values("posting_weights", posting_count)?;
-        let votes = values("recent_fast", recent_count)?.into_iter().zip(values("recent_slow", recent_count)?);
+        let fast = values("recent_fast", recent_count)?;
+        let falls = |row: &[u32]| fast[row[0] as usize..row[1] as usize].is_sorted_by(|a, b| a >= b);
+        if !recent_offsets.windows(2).all(falls) {
+            let must = "falling within each user".to_owned();
+            return file.inconsistent("similar_users.recent_fast".to_owned(), "not in order".into(), must);
+        }
+        let votes = fast.iter().copied().zip(values("recent_slow", recent_count)?);
         Ok(SimilarUsers {
             circles,
             half_life_days,
@@ -273,14 +286,6 @@ impl Arrays {
             ("recent_slow", Values::F32(&self.recent_slow)),
         ]
         .map(|(name, values)| (format!("similar_users.{name}"), vec![values.len()], values))
-    }
-}
-
-/// Moves the `count` most similar users to the front; of equally similar ones those with the smaller numbers.
-fn nearest_first(users: &mut [u32], count: usize, similarity: &[f32]) {
-    if users.len() > count && count > 0 {
-        let nearer = |a: &u32, b: &u32| similarity[*b as usize].total_cmp(&similarity[*a as usize]).then(a.cmp(b));
-        users.select_nth_unstable_by(count - 1, nearer);
     }
 }
 
