@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use paceline_core::online::OnlineError;
 use paceline_core::{Digest, EntityKey, KeyPart, OnlineStore, Timestamp};
-use paceline_models::recommend::UserState;
+use paceline_models::recommend::{Ranked, UserState};
 
 use crate::health::StoreHealth;
 use crate::recommend::artifact::PublishedRecommender;
 use crate::recommend::tables::{self, StoredList, TableError};
 use crate::recommend::{ItemTable, Request, Workspace};
 
+/// Most items of one answer.
+pub const ITEMS_MAX: usize = 1_000;
 /// Most items that the popular list in memory holds: an answer's limit and as many owned or excluded ones, twice over.
 const POPULAR_ITEMS_MAX: usize = 4_000;
 /// The full rung is left out when it would probably take longer than this share of what is left of the deadline.
@@ -93,6 +95,59 @@ pub struct AnsweredItem {
     pub item: u32,
     /// Score of the rung that answered; `None` for an item that filled a short answer.
     pub score: Option<f64>,
+}
+
+impl AnsweredItem {
+    /// An item with its score.
+    #[must_use]
+    pub fn ranked(ranked: &Ranked) -> AnsweredItem {
+        AnsweredItem { item: ranked.item, score: Some(ranked.score) }
+    }
+}
+
+/// Popular items for one user, where nothing better is there.
+#[derive(Clone, Copy)]
+pub struct Filling<'a> {
+    /// What is served.
+    pub model: &'a PublishedRecommender,
+    /// Catalogue indexes with scores, best first.
+    pub popular: &'a [(u32, f64)],
+    /// What the user did; `None` when that is not known, and then nothing is known to be owned.
+    pub state: Option<&'a UserState>,
+    /// Items that may not be answered.
+    pub excluded: &'a [u32],
+}
+
+impl Filling<'_> {
+    /// The first `k` that may be answered, with their scores.
+    #[must_use]
+    pub fn popular(self, k: usize) -> Vec<AnsweredItem> {
+        let item = |(item, score)| AnsweredItem { item, score: Some(score) };
+        self.allowed(&[], k).into_iter().map(item).collect()
+    }
+
+    /// `items`, and where they are fewer than `k` what is missing, without scores.
+    #[must_use]
+    pub fn fill(self, mut items: Vec<AnsweredItem>, k: usize) -> Vec<AnsweredItem> {
+        let wanted = k.saturating_sub(items.len());
+        if wanted > 0 {
+            let more = self.allowed(&items, wanted);
+            items.extend(more.into_iter().map(|(item, _)| AnsweredItem { item, score: None }));
+        }
+        items
+    }
+
+    fn allowed(self, answered: &[AnsweredItem], count: usize) -> Vec<(u32, f64)> {
+        let mut blocked = vec![false; self.model.catalogue.len()];
+        let owned = self.state.filter(|_| self.model.recommender.new_only).map_or(&[][..], |state| &state.history);
+        let owned = owned.iter().map(|entry| entry.item);
+        for item in owned.chain(self.excluded.iter().copied()).chain(answered.iter().map(|item| item.item)) {
+            if let Some(blocked) = blocked.get_mut(item as usize) {
+                *blocked = true;
+            }
+        }
+        self.popular.iter().copied().filter(|(item, _)| !blocked[*item as usize]).take(count).collect()
+    }
 }
 
 /// What is answered.
@@ -220,7 +275,7 @@ impl Ladder {
         };
         let ranked = self.model.recommender.answer(request, workspace);
         self.note_duration(started.elapsed());
-        let items = ranked.iter().map(|ranked| AnsweredItem { item: ranked.item, score: Some(ranked.score) }).collect();
+        let items = ranked.iter().map(AnsweredItem::ranked).collect();
         let as_of = [Some(stored.as_of), values_as_of, *items_as_of].into_iter().flatten().min();
         let answer = Answer { items, filled: 0, rung: Rung::Full, reason: None, as_of };
         self.filled(answer, question, Some(&state), &memory)
@@ -234,9 +289,7 @@ impl Ladder {
 
     fn popular_without(&self, question: &Question, state: Option<&UserState>, reason: Reason) -> Answer {
         let memory = self.memory();
-        let blocked = self.blocked(question, state, &[]);
-        let allowed = memory.popular.iter().filter(|(item, _)| !blocked[*item as usize]).take(question.k);
-        let items = allowed.map(|&(item, score)| AnsweredItem { item, score: Some(score) }).collect();
+        let items = self.filling(question, state, &memory).popular(question.k);
         Answer { items, filled: 0, rung: Rung::Popular, reason: Some(reason), as_of: memory.popular_as_of }
     }
 
@@ -258,9 +311,7 @@ impl Ladder {
                     return self.popular_without(question, state, reason);
                 }
             };
-        let blocked = self.blocked(question, state, &[]);
-        let allowed = list.into_iter().filter(|(item, _)| !blocked[*item as usize]).take(question.k);
-        let items = allowed.map(|(item, score)| AnsweredItem { item, score: Some(score) }).collect();
+        let items = Filling { popular: &list, ..self.filling(question, state, memory) }.popular(question.k);
         let answer = Answer { items, filled: 0, rung: Rung::Precomputed, reason: Some(reason), as_of: Some(as_of) };
         // Without the user's state nobody knows what she owns, and a short answer is better than a wrong one.
         if state.is_some() { self.filled(answer, question, state, memory) } else { answer }
@@ -268,29 +319,13 @@ impl Ladder {
 
     /// Adds popular items to a short answer.
     fn filled(&self, answer: Answer, question: &Question, state: Option<&UserState>, memory: &Memory) -> Answer {
-        let wanted = question.k.saturating_sub(answer.items.len());
-        if wanted == 0 {
-            return answer;
-        }
-        let blocked = self.blocked(question, state, &answer.items);
-        let popular = memory.popular.iter().filter(|(item, _)| !blocked[*item as usize]).take(wanted);
-        let mut items = answer.items;
-        let before = items.len();
-        items.extend(popular.map(|&(item, _)| AnsweredItem { item, score: None }));
+        let before = answer.items.len();
+        let items = self.filling(question, state, memory).fill(answer.items, question.k);
         Answer { filled: items.len() - before, items, ..answer }
     }
 
-    /// By item: whether it may not be answered, or is answered already.
-    fn blocked(&self, question: &Question, state: Option<&UserState>, answered: &[AnsweredItem]) -> Vec<bool> {
-        let mut blocked = vec![false; self.model.catalogue.len()];
-        let owned = state.filter(|_| self.model.recommender.new_only).map_or(&[][..], |state| &state.history);
-        let owned = owned.iter().map(|entry| entry.item);
-        for item in owned.chain(question.excluded.iter().copied()).chain(answered.iter().map(|item| item.item)) {
-            if let Some(blocked) = blocked.get_mut(item as usize) {
-                *blocked = true;
-            }
-        }
-        blocked
+    fn filling<'a>(&'a self, question: &'a Question, state: Option<&'a UserState>, memory: &'a Memory) -> Filling<'a> {
+        Filling { model: &self.model, popular: &memory.popular, state, excluded: &question.excluded }
     }
 
     /// What a failed read means for the answer, and for those that follow.

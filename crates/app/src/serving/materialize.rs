@@ -8,13 +8,14 @@ use anyhow::{Context as _, Result};
 
 use paceline_core::online::{OnlineRow, OnlineStore};
 use paceline_core::{Digest, EntityKey, KeyPart, Timestamp};
-use paceline_models::recommend::{UserState, decode_user, encode_list, encode_user};
+use paceline_models::recommend::{UserState, encode_list};
 use paceline_serve::recommend::artifact::PublishedRecommender;
 use paceline_serve::recommend::tables::{
     self, RESERVED_KEY, encode_digest, lists_table, read_items, read_user_values, user_state_table,
 };
 use paceline_serve::recommend::{ItemTable, Request, Workspace};
 
+use super::known::Known;
 use crate::materialize;
 use crate::parallel;
 use crate::pipeline::{Pipeline, Recommend};
@@ -24,8 +25,6 @@ use crate::training_set::JoinMeans;
 
 /// Items of a precomputed list.
 pub const LIST_ITEMS: usize = 100;
-/// Items of the popular list: an answer's limit, and as many owned or excluded ones.
-const POPULAR_ITEMS: usize = 2_000;
 /// Entities that are computed at once.
 const CHUNK: usize = 1_024;
 
@@ -82,26 +81,15 @@ impl Materialization<'_> {
         Ok(())
     }
 
-    /// Users of whom something is known.
-    fn known_users(&self) -> Vec<u32> {
-        let purchases = &self.world.purchases;
-        let known = |user: &u32| purchases.known(*user, self.until).next().is_some();
-        (0..purchases.user_count() as u32).filter(known).collect()
-    }
-
-    /// The stored form of a user's state.
-    fn state(&self, factors: &ItemFactors, user: u32) -> Result<Vec<u8>> {
-        let (world, catalogue) = (self.world, &self.model.catalogue);
-        let mut state = world.purchases.state_at(user, self.until);
-        let number = |item: u32| catalogue.index_of(world.catalogue.item(item));
-        state.factors = factors.user(&world.purchases, user, self.until, number)?;
-        Ok(encode_user(&state, &world.catalogue))
+    fn known<'a>(&'a self, factors: &'a ItemFactors) -> Known<'a> {
+        Known { goal: self.goal, world: self.world, model: self.model, factors, at: self.until }
     }
 
     fn user_states(&self) -> Result<u64> {
         let factors = ItemFactors::of(&self.model.recommender.retriever);
-        let users = self.known_users();
-        let row = |user: &u32| Ok((key_bytes(&self.world.users[*user as usize]), self.state(&factors, *user)?));
+        let known = self.known(&factors);
+        let users = known_users(&known);
+        let row = |user: &u32| Ok((key_bytes(&self.world.users[*user as usize]), known.stored_state(*user)?));
         let header = std::iter::once(Ok((RESERVED_KEY.to_vec(), encode_digest(&self.digest))));
         let states = users.chunks(CHUNK).flat_map(|users| spread(self.each(users, |user, (): &mut ()| row(user))));
         let mut rows = header.chain(states);
@@ -114,16 +102,15 @@ impl Materialization<'_> {
         let factors = ItemFactors::of(&model.recommender.retriever);
         let (views, layout) = (&model.description.item_views, &model.recommender.layout);
         let (items, _) = read_items(self.store, pipeline, views, &model.catalogue, layout)?;
-        let users = self.known_users();
+        let known = self.known(&factors);
+        let users = known_users(&known);
         let row = |user: &u32, workspace: &mut Workspace| -> Result<OnlineRow> {
-            let key = &self.world.users[*user as usize];
-            let bytes = key_bytes(key);
-            let mut state = decode_user(&self.state(&factors, *user)?, &model.catalogue)?;
-            state.number = model.users.of(key);
+            let bytes = key_bytes(&self.world.users[*user as usize]);
+            let state = known.state(*user)?;
             let (values, _) = read_user_values(self.store, pipeline, &model.description.user_views, &bytes)?;
             Ok((bytes, self.list(&values, &state, &items, workspace)))
         };
-        let popular = std::iter::once(Ok((RESERVED_KEY.to_vec(), self.popular())));
+        let popular = std::iter::once(Ok((RESERVED_KEY.to_vec(), encode_list(&known.popular()))));
         let lists = users.chunks(CHUNK).flat_map(|users| spread(self.each(users, row)));
         publish(self.store, &lists_table(pipeline), self.until, &mut popular.chain(lists)).context("lists")
     }
@@ -143,20 +130,6 @@ impl Materialization<'_> {
         encode_list(&named)
     }
 
-    /// The most bought items of the window, those known at all after them.
-    fn popular(&self) -> Vec<u8> {
-        let world = self.world;
-        let buyers = world.purchases.buyers_at(self.until, self.goal.candidates.popular_window);
-        let known = world.purchases.items_known_at(self.until);
-        let mut items: Vec<u32> = (0..world.catalogue.len() as u32).filter(|item| known[*item as usize]).collect();
-        items.sort_by_key(|item| std::cmp::Reverse(buyers[*item as usize]));
-        items.truncate(POPULAR_ITEMS);
-        let score = |item: &u32| f64::from(buyers[*item as usize]);
-        let named: Vec<(KeyPart, f64)> =
-            items.iter().map(|item| (world.catalogue.item(*item).clone(), score(item))).collect();
-        encode_list(&named)
-    }
-
     /// `work` for each of a chunk's users, results in order.
     fn each<S: Default>(
         &self,
@@ -165,6 +138,10 @@ impl Materialization<'_> {
     ) -> Result<Vec<OnlineRow>> {
         parallel::map(users.len(), self.threads, |state, at| work(&users[at], state)).into_iter().collect()
     }
+}
+
+fn known_users(known: &Known<'_>) -> Vec<u32> {
+    (0..known.world.users.len() as u32).filter(|user| known.has_user(*user)).collect()
 }
 
 /// The rows of a chunk, or its one error.

@@ -2,19 +2,23 @@
 //!
 //! - [`publish_recommender`]: what `run` chose, as an artifact.
 //! - [`Materialization`]: users, items and precomputed lists of a published recommender, into any online store.
+//! - [`Known`]: users and popular items at one time, as a published recommender reads them.
 //! - [`parts`]: artifact, store and log as a server wants them.
 //! - [`demo_http`]: a server asked over real connections.
 
 mod demo;
 mod http_client;
+mod known;
 mod materialize;
 mod publish;
 mod start;
 
 pub use demo::{HttpLatency, demo_http};
 pub use http_client::{HttpClient, Reply};
+pub use known::Known;
 pub use materialize::{LIST_ITEMS, Materialization, end_of_data, materialized_until};
 pub use publish::{
-    Artifact, MODELS_FOLDER, Publication, ScorerFiles, goal_of, load_artifact, load_current, publish_recommender,
+    Artifact, MODELS_FOLDER, Publication, ScorerFiles, check_views, goal_of, load_artifact, load_current,
+    publish_recommender,
 };
 pub use start::{EVENTS_FOLDER, options, parts};

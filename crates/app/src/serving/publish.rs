@@ -117,6 +117,23 @@ pub fn publish_recommender(publication: &Publication<'_>, models: &Path) -> Resu
     Ok(digest)
 }
 
+/// That the views of the data are those that the model was trained on.
+///
+/// # Errors
+/// With the first view that is not.
+pub fn check_views(model: &PublishedRecommender, world: &World) -> Result<()> {
+    let Description { user_views, item_views, .. } = &model.description;
+    for (side, published) in [(&world.user_side, user_views), (&world.item_side, item_views)] {
+        let now = view_columns(side)?;
+        let differs = |at: &usize| now.get(*at) != published.get(*at);
+        if let Some(at) = (0..now.len().max(published.len())).find(differs) {
+            let view = published.get(at).or(now.get(at)).map_or("", |view| view.name.as_str());
+            bail!("[features.{view}] is not as it was when the model was published; run the pipeline again");
+        }
+    }
+    Ok(())
+}
+
 /// The views of one side with the types of their columns.
 fn view_columns(side: &Side) -> Result<Vec<ViewColumns>> {
     side.views().iter().map(|view| columns_of(view, side.types())).collect()

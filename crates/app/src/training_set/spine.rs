@@ -34,6 +34,8 @@ pub struct SpineFile {
     reader: SourceReader,
     location: String,
     time_unit: Option<TimeUnit>,
+    /// The time of rows without a column for it; `None` where there is one.
+    without_time: Option<Timestamp>,
 }
 
 /// Some rows of a spine.
@@ -52,13 +54,33 @@ impl SpineFile {
     /// # Errors
     /// When it cannot be read, or has no column `time` or not all key columns.
     pub fn open(spec: &SpineSpec, pipeline: &Pipeline) -> anyhow::Result<Self> {
+        Self::open_with(spec, &Key::of(pipeline)?, None)
+    }
+
+    /// Opens a spine of users alone, whose key is `column` as [sources.`source`] has it, of type `kind`. Without a column
+    /// `time` each row's is `without_time`.
+    ///
+    /// # Errors
+    /// As [`SpineFile::open`].
+    pub fn open_users(
+        spec: &SpineSpec,
+        (column, source, kind): (&str, &str, Type),
+        without_time: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let key = Key { column, meaning: "the users of [model]".to_owned(), source, kind: Some(kind) };
+        Self::open_with(spec, &[key], Some(without_time))
+    }
+
+    fn open_with(spec: &SpineSpec, keys: &[Key<'_>], without_time: Option<Timestamp>) -> anyhow::Result<Self> {
         let location = &spec.location;
         let mut source = SourceSpec::new("the spine", location);
+        // A table of columns without rows is a spine without rows.
+        source.allow_empty = without_time.is_some();
         let open =
             |source: &SourceSpec| SourceReader::open(source, Path::new("")).map_err(|error| said_by(location, error));
         let mut reader = open(&source)?;
-        let keys = Key::of(pipeline)?;
-        check_columns(location, &reader.schema(), &keys)?;
+        let without_time = without_time.filter(|_| reader.schema().field_with_name(TIME).is_err());
+        check_columns(location, &reader.schema(), keys, without_time.is_none())?;
         if Format::of_path(&reader.files()[0].path) == Some(Format::Csv) {
             let typed = |key: &Key<'_>| Some((key.column.to_owned(), key.csv_type()?));
             source.types = keys.iter().filter_map(typed).collect();
@@ -66,7 +88,7 @@ impl SpineFile {
         } else {
             keys.iter().try_for_each(|key| key.check_type(location, &reader.schema()))?;
         }
-        Ok(SpineFile { reader, location: location.clone(), time_unit: spec.time_unit })
+        Ok(SpineFile { reader, location: location.clone(), time_unit: spec.time_unit, without_time })
     }
 
     /// The columns of the file.
@@ -81,7 +103,17 @@ impl SpineFile {
         &self.location
     }
 
+    /// Whether rows have no time of their own.
+    #[must_use]
+    pub fn has_no_time(&self) -> bool {
+        self.without_time.is_some()
+    }
+
     fn prepare(&self, rows: RecordBatch) -> anyhow::Result<SpineBatch> {
+        if let Some(at) = self.without_time {
+            let time = vec![at; rows.num_rows()];
+            return Ok(SpineBatch { rows, time });
+        }
         let array = rows.column_by_name(TIME).expect("its presence was checked when the file was opened");
         if array.data_type().is_integer() && self.time_unit.is_none() {
             bail!(
@@ -132,10 +164,11 @@ impl SpineBatch {
     }
 }
 
-/// A key column of a view, as its source has it.
+/// A key column, as its source has it.
 struct Key<'a> {
     column: &'a str,
-    view: &'a str,
+    /// Of what.
+    meaning: String,
     source: &'a str,
     kind: Option<Type>,
 }
@@ -152,8 +185,13 @@ impl<'a> Key<'a> {
             let rows = SourceRows::open(source, &pipeline.folder)?;
             let kind_of = |column: &str| rows.columns().iter().find(|(name, _)| name == column).map(|(_, kind)| *kind);
             keys.extend(views.flat_map(|view| {
-                let key =
-                    |column: &'a String| Key { column, view: &view.name, source: &source.name, kind: kind_of(column) };
+                let meaning = format!("the entity of [features.{}]", view.name);
+                let key = |column: &'a String| Key {
+                    column,
+                    meaning: meaning.clone(),
+                    source: &source.name,
+                    kind: kind_of(column),
+                };
                 view.entity.iter().map(key).collect::<Vec<_>>()
             }));
         }
@@ -183,22 +221,19 @@ impl<'a> Key<'a> {
     }
 }
 
-fn check_columns(location: &str, schema: &Schema, keys: &[Key<'_>]) -> anyhow::Result<()> {
+fn check_columns(location: &str, schema: &Schema, keys: &[Key<'_>], needs_time: bool) -> anyhow::Result<()> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let has = names.join(", ");
-    if !names.contains(&TIME) {
+    if needs_time && !names.contains(&TIME) {
         let near = nearest(TIME, names.iter().copied()).map(|near| format!(" (is it {near:?}?)")).unwrap_or_default();
         bail!(
             "--spine {location} has no column {TIME:?}, which says when each row's features are wanted{near}; rename \
              that column to {TIME:?}; it has {has}"
         );
     }
-    if let Some(Key { column, view, .. }) = keys.iter().find(|key| !names.contains(&key.column)) {
+    if let Some(Key { column, meaning, .. }) = keys.iter().find(|key| !names.contains(&key.column)) {
         let near = nearest(column, names.iter().copied()).map(|near| format!("; did you mean {near:?}?"));
-        bail!(
-            "--spine {location} has no column {column:?}, the entity of [features.{view}]{}; it has {has}",
-            near.unwrap_or_default()
-        );
+        bail!("--spine {location} has no column {column:?}, {meaning}{}; it has {has}", near.unwrap_or_default());
     }
     Ok(())
 }

@@ -9,6 +9,12 @@ pub mod run;
 pub mod schema;
 pub mod serve;
 
+use std::fs::{self, File};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use paceline_store::Format;
+
 /// How a command ended, when it could say so itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -30,4 +36,24 @@ impl Outcome {
             Outcome::Failure => 2,
         }
     }
+}
+
+/// Finds out before the work whether its result can be written.
+fn check_writable(out: &Path) -> anyhow::Result<()> {
+    if out.is_dir() {
+        bail!("--out {} is a folder; name a file in it", out.display());
+    }
+    if Format::of_path(&out.to_string_lossy()).is_none() {
+        bail!("--out {}: the name must end in .parquet or .csv", out.display());
+    }
+    let folder = match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        bail!("--out {}: there is no folder {}; make it first", out.display(), folder.display());
+    }
+    let probe = folder.join(format!(".paceline-{}.probe", std::process::id()));
+    let written = File::create(&probe).and_then(|_| fs::remove_file(&probe));
+    written.with_context(|| format!("--out {}: its folder cannot be written to", out.display()))
 }

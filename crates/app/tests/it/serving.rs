@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use paceline::pipeline::{self, Pipeline};
 use paceline::run::recommend::{Snapshot, World};
 use paceline::serving::{
@@ -18,13 +20,15 @@ use paceline::serving::{
     load_current, options, parts, publish_recommender,
 };
 use paceline_core::event::{Event, EventLog, Offset};
-use paceline_core::{Digest, OnlineStore};
+use paceline_core::{Digest, OnlineStore, Timestamp};
 use paceline_models::column::Column;
 use paceline_models::ensemble::{EnsembleOutput, EnsembleSpec, Member, ScoreTransform};
 use paceline_models::recommend::CandidateCounts;
 use paceline_serve::recommend::{Request, RowLayout, Workspace};
 use paceline_serve::{Options, Server};
-use paceline_store::{EmbeddedEventLog, EmbeddedOnlineStore, RedisEventLog, RedisOnlineStore, RedisOptions};
+use paceline_store::{
+    EmbeddedEventLog, EmbeddedOnlineStore, RedisEventLog, RedisOnlineStore, RedisOptions, SourceReader, SourceSpec,
+};
 use paceline_testkit::shop::{Shop, ShopSpec};
 use serde_json::{Value as Json, json};
 
@@ -51,6 +55,10 @@ impl Published {
 
     /// A server of what is published, over tables that are materialized first. Deadlines do not matter here.
     fn serve(&self, store: Arc<dyn OnlineStore>, log: Arc<dyn EventLog>) -> Server {
+        self.serve_as_of(end_of_data(&self.world), store, log)
+    }
+
+    fn serve_as_of(&self, until: Timestamp, store: Arc<dyn OnlineStore>, log: Arc<dyn EventLog>) -> Server {
         let goal = goal_of(&self.pipeline).unwrap();
         let (digest, model) = load_current(&self.pipeline, &self.models()).unwrap();
         let tables = Materialization {
@@ -59,7 +67,7 @@ impl Published {
             world: &self.world,
             digest,
             model: &model,
-            until: end_of_data(&self.world),
+            until,
             store: &*store,
             threads: 2,
         };
@@ -200,6 +208,118 @@ fn answers_over_http_are_those_of_the_process_from_either_store() {
     }
     survives_a_killed_store(&server, &mut redis, &answers);
     server.stop();
+}
+
+/// Which user, place, item and score: the rows of a written table.
+type ListRow = (Option<i64>, i64, String, Option<u64>);
+
+/// Runs `predict` over `spine` and reads what it wrote.
+fn predicted(folder: &Path, spine: &str, k: usize) -> (Vec<RecordBatch>, String) {
+    std::fs::write(folder.join("spine.csv"), spine).unwrap();
+    let mut command = binary::paceline(folder);
+    command.args(["predict", "pipeline.toml", "--spine", "spine.csv", "--out", "lists.parquet", "--k"]);
+    let output = command.arg(k.to_string()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let spec = SourceSpec { allow_empty: true, ..SourceSpec::new("lists", "lists.parquet") };
+    let table = SourceReader::open(&spec, folder).unwrap();
+    (table.map(Result::unwrap).collect(), said)
+}
+
+fn list_rows(table: &[RecordBatch]) -> Vec<ListRow> {
+    let rows_of = |batch: &RecordBatch| -> Vec<ListRow> {
+        let users = batch["user_id"].as_primitive::<Int64Type>();
+        let ranks = batch["rank"].as_primitive::<Int64Type>();
+        let (items, scores) = (batch["item_id"].as_string::<i64>(), batch["score"].as_primitive::<Float64Type>());
+        let score = |row: usize| scores.is_valid(row).then(|| scores.value(row).to_bits());
+        (0..batch.num_rows())
+            .map(|row| {
+                let user = users.is_valid(row).then(|| users.value(row));
+                (user, ranks.value(row), items.value(row).to_owned(), score(row))
+            })
+            .collect()
+    };
+    table.iter().flat_map(rows_of).collect()
+}
+
+#[test]
+fn lists_written_offline_are_what_the_server_answers_at_that_time() {
+    // More than there are candidates, so that lists are filled up.
+    const LONG: usize = 90;
+    let shop = published();
+    let folder = shop.folder.path();
+    let times: [Timestamp; 2] = [end_of_data(&shop.world), "2011-09-15T10:30:00Z".parse().unwrap()];
+    let data = tempfile::tempdir().unwrap();
+    let servers = times.map(|time| {
+        let place = data.path().join(time.0.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let store = Arc::new(EmbeddedOnlineStore::open(&place).unwrap());
+        shop.serve_as_of(time, store, Arc::new(EmbeddedEventLog::open(&place.join("events")).unwrap()))
+    });
+    // A known user, one who was not known yet at the earlier time, an unknown one, nobody.
+    let mut users: Vec<String> = shop.world.users.iter().step_by(7).map(ToString::to_string).collect();
+    users.extend(["999999".to_owned(), String::new()]);
+
+    let answered = |at: usize, user: &str| -> Vec<ListRow> {
+        let asked = if user.is_empty() { "999999" } else { user };
+        let reply = client(&servers[at]).get(&format!("/v1/recommend/{asked}?k={LONG}")).unwrap();
+        let answer = json_of(&reply);
+        let item = |(rank, item): (i64, &Json)| {
+            let score = item["score"].as_f64().map(f64::to_bits);
+            (user.parse().ok(), rank, item["item"].as_str().unwrap().to_owned(), score)
+        };
+        (1..).zip(answer["items"].as_array().unwrap()).map(item).collect()
+    };
+
+    let spine: String = users.iter().map(|user| format!("a note,{user}\n")).collect();
+    let (table, said) = predicted(folder, &format!("note,user_id\n{spine}"), LONG);
+    let names: Vec<&str> = table[0].schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["note", "user_id", "rank", "item_id", "score"]);
+    assert_eq!(table[0]["item_id"].data_type(), &DataType::LargeUtf8, "the type that the source has");
+    assert!(
+        said.contains("no column \"time\"") && said.contains("popular list") && !said.contains("warning"),
+        "{said}"
+    );
+    let rows = list_rows(&table);
+    let expected: Vec<ListRow> = users.iter().flat_map(|user| answered(0, user)).collect();
+    assert!(rows == expected, "as of the end of the data");
+    assert!(rows.iter().any(|row| row.3.is_none()), "some lists are filled up");
+
+    let at = |row: usize| row % 2;
+    let spine: String = users.iter().enumerate().map(|(row, user)| format!("{user},{}\n", times[at(row)])).collect();
+    let (table, said) = predicted(folder, &format!("user_id,time\n{spine}"), LONG);
+    assert!(said.contains("know what came later"), "{said}");
+    let expected: Vec<ListRow> = users.iter().enumerate().flat_map(|(row, user)| answered(at(row), user)).collect();
+    assert!(list_rows(&table) == expected, "as of two times in turn");
+
+    let command = |arguments: &str| {
+        let output = binary::paceline(folder).args(arguments.split(' ')).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = command("predict pipeline.toml --spine spine.csv --out lists.csv --threads 1");
+    assert_eq!(code, Some(0), "{said}");
+    let text = std::fs::read_to_string(folder.join("lists.csv")).unwrap();
+    assert!(text.starts_with("user_id,time,rank,item_id,score\n"), "{text}");
+    assert_eq!(text.lines().count(), 1 + 10 * users.len(), "ten items for each row");
+    // An empty table has empty lists.
+    assert!(list_rows(&predicted(folder, "user_id\n", 3).0).is_empty());
+    let refused = |spine: &str, message: &str| {
+        std::fs::write(folder.join("spine.csv"), spine).unwrap();
+        let (code, said) = command("predict pipeline.toml --spine spine.csv --out none.csv");
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(message), "{message:?} was not said, but:\n{said}");
+        assert!(!folder.join("none.csv").exists());
+    };
+    refused("user_id,rank\n1,2\n", "there is a column \"rank\" already");
+    refused("user_id,item_id\n1,2\n", "there is a column \"item_id\" already");
+    refused("user,time\n1,2011-10-01\n", "no column \"user_id\", the users of [model]; it has user, time");
+    refused("user_id\nabc\n", "\"abc\"");
+    let changed = PIPELINE.replace("orders_90d = ", "orders_91d = ");
+    std::fs::write(folder.join("pipeline.toml"), changed).unwrap();
+    refused("user_id\n1\n", "[features.user] is not as it was when the model was published");
+    for server in servers {
+        server.stop();
+    }
 }
 
 /// Requests go on while Redis dies and comes back: every one is answered, from the popular list meanwhile.

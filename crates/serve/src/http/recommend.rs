@@ -14,11 +14,9 @@ use tokio::time::timeout_at;
 
 use super::problem::Problem;
 use crate::cache::Lookup;
-use crate::ladder::{Answer, Question, Reason, Rung};
+use crate::ladder::{Answer, ITEMS_MAX, Question, Reason, Rung};
 use crate::service::{Recommending, Service, now};
 
-/// Most items of one answer.
-pub const ITEMS_MAX: usize = 1_000;
 /// Most items that one request excludes.
 pub const EXCLUDED_MAX: usize = 1_000;
 /// Longest user id in bytes.

@@ -13,6 +13,7 @@ use paceline_features::{FeatureView, SourceTable};
 use paceline_serve::recommend::NamedType;
 
 use crate::training_set::values::value_at;
+use crate::verify::last_materialization;
 
 /// All views of one entity, ready to be joined or computed on request.
 #[derive(Debug)]
@@ -80,6 +81,12 @@ impl Side {
             rows.extend(columns.iter().map(|column| value_at(column, row)));
         }
         Ok(rows)
+    }
+
+    /// As of when the values of each view are at `t`.
+    #[must_use]
+    pub fn as_of(&self, t: Timestamp) -> Vec<Timestamp> {
+        self.views.iter().map(|view| last_materialization(view, t)).collect()
     }
 
     /// The values of one key as of `t`, computed from the raw rows: what a request-placed pipeline does.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail};
+use arrow::array::{Array as _, ArrayRef};
+use arrow::datatypes::DataType;
 
 use paceline_core::{Digest, KeyPart, Timestamp};
 use paceline_features::SourceTable;
@@ -20,6 +22,8 @@ use crate::training_set::values::key_column;
 pub struct World {
     /// All items of the label source.
     pub catalogue: Catalogue,
+    /// Type of the label source's item column.
+    pub item_type: DataType,
     /// The group of each item, numbered from 0 in order of appearance; empty without `item_group`.
     pub groups: Vec<u32>,
     /// All users of the label source; the position is the user's number.
@@ -70,6 +74,7 @@ impl World {
         Ok(World {
             user_side: side(&goal.user, example_user)?,
             item_side: side(&goal.item, catalogue.item(0))?,
+            item_type: column_of(sales, &goal.item)?.data_type().clone(),
             catalogue,
             groups,
             users,
@@ -128,9 +133,13 @@ fn groups(sales: &SourceTable, goal: &Recommend, catalogue: &Catalogue) -> Resul
         .collect())
 }
 
-fn keys_in(sales: &SourceTable, name: &str) -> Result<Vec<Option<KeyPart>>> {
+fn column_of<'a>(sales: &'a SourceTable, name: &str) -> Result<&'a ArrayRef> {
     let column = sales.rows.column_by_name(name);
-    key_column(column.with_context(|| format!("[sources.{}] has no column {name:?}", sales.name))?, name)
+    column.with_context(|| format!("[sources.{}] has no column {name:?}", sales.name))
+}
+
+fn keys_in(sales: &SourceTable, name: &str) -> Result<Vec<Option<KeyPart>>> {
+    key_column(column_of(sales, name)?, name)
 }
 
 fn event_times(sales: &SourceTable) -> Result<&[Timestamp]> {

@@ -1,15 +1,14 @@
 //! `paceline features build`: a training set.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
 use arrow::array::{Array as _, RecordBatch};
 use clap::Args;
-use paceline_store::{Format, TableWriter};
+use paceline_store::TableWriter;
 use serde_json::json;
 
+use super::super::check_writable;
 use super::{JoinArguments, Outcome, SpineArguments, counting, open};
 use crate::messages::Terminal;
 use crate::pipeline::Pipeline;
@@ -67,26 +66,6 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
         terminal.result(&format!("{}: {rows} rows with {features} features\n", out.display()))?;
     }
     Ok(Outcome::Success)
-}
-
-/// Finds out before the work whether its result can be written.
-fn check_writable(out: &Path) -> anyhow::Result<()> {
-    if out.is_dir() {
-        bail!("--out {} is a folder; name a file in it", out.display());
-    }
-    if Format::of_path(&out.to_string_lossy()).is_none() {
-        bail!("--out {}: the name must end in .parquet or .csv", out.display());
-    }
-    let folder = match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        bail!("--out {}: there is no folder {}; make it first", out.display(), folder.display());
-    }
-    let probe = folder.join(format!(".paceline-{}.probe", std::process::id()));
-    let written = File::create(&probe).and_then(|_| fs::remove_file(&probe));
-    written.with_context(|| format!("--out {}: its folder cannot be written to", out.display()))
 }
 
 /// Spine rows whose key is null, by key column: they get the values of an unknown entity.

@@ -35,11 +35,17 @@ pub struct SpineScorer {
 }
 
 impl SpineScorer {
-    /// Loads the sources of the pipeline's views, if the model reads any.
+    /// Loads the sources of the pipeline's views, if the model reads any. A time of whole numbers is read in `time_unit`,
+    /// by default that of the model's source.
     ///
     /// # Errors
     /// When a source cannot be read, or the pipeline's views are not those of the model.
-    pub fn new(pipeline: &Pipeline, predictor: Predictor, threads: usize) -> anyhow::Result<SpineScorer> {
+    pub fn new(
+        pipeline: &Pipeline,
+        predictor: Predictor,
+        time_unit: Option<TimeUnit>,
+        threads: usize,
+    ) -> anyhow::Result<SpineScorer> {
         let mut sources: HashMap<&str, SourceTable> = HashMap::new();
         let mut indexes = Vec::new();
         for wanted in &predictor.spec().views {
@@ -73,7 +79,7 @@ impl SpineScorer {
         let event_time = source.and_then(|source| source.event_time.clone());
         let mut time_columns = vec![TIME.to_owned()];
         time_columns.extend(event_time.filter(|name| name != TIME));
-        let time_unit = source.and_then(|source| source.time_unit);
+        let time_unit = time_unit.or(source.and_then(|source| source.time_unit));
         Ok(SpineScorer { predictor, indexes, time_columns, time_unit, threads })
     }
 
