@@ -9,7 +9,9 @@ use paceline_features::FeatureView;
 use paceline_features::encode::EncoderSpec;
 use serde::Serialize;
 
-use super::raw::{Candidates, Experiment, Format, FutureLabel, Monitor, RawTeacher, Retrain, Serve, Task, TimeUnit};
+use super::raw::{
+    Als, Candidates, Experiment, Format, FutureLabel, Monitor, RawTeacher, Retrain, Serve, Task, TimeUnit,
+};
 
 /// A pipeline without mistakes, as far as the file alone can tell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -132,6 +134,8 @@ pub struct Recommend {
     pub negatives_per_user: u32,
     /// How many items each generator proposes.
     pub candidates: Candidates,
+    /// How the factors of users and items are fitted; its name means nothing.
+    pub factors: Als,
 }
 
 /// Columns of a model that learns from the rows of one source.

@@ -60,11 +60,12 @@ impl<'a> Lists<'a> {
         threads: usize,
     ) -> anyhow::Result<Self> {
         check_views(model, world)?;
+        let goal = goal_of(pipeline)?;
         Ok(Lists {
-            goal: goal_of(pipeline)?,
+            goal,
             world,
             model,
-            factors: ItemFactors::of(&model.recommender.retriever),
+            factors: ItemFactors::of(&model.recommender.retriever, goal),
             users: UserNumbers::new(&world.users),
             k,
             threads,

@@ -1,9 +1,10 @@
 //! The options of a pipeline file's teachers, as the trainers take them.
 
 use paceline_learn::forest::{ForestKind, ForestObjective, ForestSpec};
-use paceline_learn::{NetworkLoss, NetworkSpec};
+use paceline_learn::{AlsSpec, NetworkLoss, NetworkSpec};
+use paceline_models::factors::Confidence;
 
-use crate::pipeline::raw::{Boosted, Forest, Network};
+use crate::pipeline::raw::{Als, Boosted, Forest, Network};
 
 /// Gradient-boosted trees.
 pub fn boosted(options: &Boosted, objective: ForestObjective, seed: u64) -> ForestSpec {
@@ -31,6 +32,22 @@ pub fn averaged(options: &Forest, kind: ForestKind, objective: ForestObjective, 
         seed: seed as u32,
         ..ForestSpec::new(kind, objective)
     }
+}
+
+/// Factors of users and items.
+pub fn factors(options: &Als, seed: u64) -> AlsSpec {
+    AlsSpec {
+        dimensions: options.factors as usize,
+        sweeps: options.iterations as usize,
+        confidence: confidence(options),
+        seed,
+        ..AlsSpec::default()
+    }
+}
+
+/// How interactions become confidence.
+pub fn confidence(options: &Als) -> Confidence {
+    Confidence { alpha: options.alpha as f32, regularization: options.regularization as f32 }
 }
 
 /// A dense network, trained for all its epochs.

@@ -86,7 +86,7 @@ impl Materialization<'_> {
     }
 
     fn user_states(&self) -> Result<u64> {
-        let factors = ItemFactors::of(&self.model.recommender.retriever);
+        let factors = ItemFactors::of(&self.model.recommender.retriever, self.goal);
         let known = self.known(&factors);
         let users = known_users(&known);
         let row = |user: &u32| Ok((key_bytes(&self.world.users[*user as usize]), known.stored_state(*user)?));
@@ -99,7 +99,7 @@ impl Materialization<'_> {
     /// Each user's list, ranked by the model from what requests will read: the views just written.
     fn lists(&self) -> Result<u64> {
         let (model, pipeline) = (self.model, self.pipeline.name.as_str());
-        let factors = ItemFactors::of(&model.recommender.retriever);
+        let factors = ItemFactors::of(&model.recommender.retriever, self.goal);
         let (views, layout) = (&model.description.item_views, &model.recommender.layout);
         let (items, _) = read_items(self.store, pipeline, views, &model.catalogue, layout)?;
         let known = self.known(&factors);

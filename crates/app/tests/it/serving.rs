@@ -96,19 +96,32 @@ impl Published {
     }
 }
 
-fn published() -> Published {
+/// The shop's pipeline with a teacher of factors that are not fitted as they would be without it.
+fn pipeline_with(teacher: &str) -> String {
+    PIPELINE.replace("teacher = [\n", &format!("teacher = [\n  {teacher},\n"))
+}
+
+const ALS: &str = "{ kind = \"als\", factors = 24, iterations = 4, alpha = 15.0, regularization = 2.5 }";
+
+fn shop_with(text: &str) -> (tempfile::TempDir, Pipeline, World, RowLayout) {
     let folder = tempfile::tempdir().unwrap();
     Shop::generate(&ShopSpec::small()).write(folder.path()).unwrap();
     let path = folder.path().join("pipeline.toml");
-    std::fs::write(&path, PIPELINE).unwrap();
+    std::fs::write(&path, text).unwrap();
     let (pipeline, _) = pipeline::open(&path).unwrap();
-    let goal = goal_of(&pipeline).unwrap();
-    let world = World::load(&pipeline, goal).unwrap();
+    let world = World::load(&pipeline, goal_of(&pipeline).unwrap()).unwrap();
     let expressions: Vec<_> =
         pipeline.request_features.iter().map(|named| (named.name.clone(), named.expression.clone())).collect();
     let layout = RowLayout::new(world.user_side.types(), world.item_side.types(), &expressions).unwrap();
+    (folder, pipeline, world, layout)
+}
+
+/// The shop's recommender in `out/models` beside its pipeline file.
+fn published() -> Published {
+    let (folder, pipeline, world, layout) = shop_with(&pipeline_with(ALS));
+    let goal = goal_of(&pipeline).unwrap();
     let as_of = end_of_data(&world);
-    let snapshot = Snapshot::at(&world, &layout, as_of, goal.candidates.popular_window, 1, 2).unwrap();
+    let snapshot = Snapshot::at(&world, &layout, goal, as_of, 1, 2).unwrap();
     let publication = Publication {
         pipeline: &pipeline,
         goal,
@@ -121,6 +134,22 @@ fn published() -> Published {
     };
     let digest = publish_recommender(&publication, &folder.path().join("out").join("models")).unwrap();
     Published { folder, pipeline, world, snapshot, digest }
+}
+
+#[test]
+fn the_options_of_a_teacher_of_factors_decide_the_factors() {
+    let factors = |text: &str| {
+        let (_folder, pipeline, world, layout) = shop_with(text);
+        let snapshot = Snapshot::at(&world, &layout, goal_of(&pipeline).unwrap(), end_of_data(&world), 1, 2).unwrap();
+        (snapshot.retriever.dimensions, snapshot.retriever.item_factors.clone())
+    };
+    let without = factors(PIPELINE);
+    assert_eq!(without.0, 64);
+    assert!(factors(&pipeline_with("{ kind = \"als\" }")) == without, "its defaults are what is fitted without it");
+    let narrow = factors(&pipeline_with("{ kind = \"als\", factors = 24 }"));
+    assert_eq!(narrow.0, 24);
+    let others = factors(&pipeline_with(ALS));
+    assert!(others.0 == 24 && others.1 != narrow.1);
 }
 
 /// Candidate scores, a feature of the item, one of the user and one of both.

@@ -8,7 +8,9 @@ use super::Checker;
 use super::split::Labels;
 use crate::pipeline::checked::{Goal, Model, NamedTeacher, Recommend, RowModel, Source, Split, Teacher};
 use crate::pipeline::metric::{default_metric, metrics_of, objection};
-use crate::pipeline::raw::{Candidates, FutureLabel, Objective, RawFutureLabel, RawLabel, RawModel, RawTeacher, Task};
+use crate::pipeline::raw::{
+    Als, Candidates, FutureLabel, Objective, RawFutureLabel, RawLabel, RawModel, RawTeacher, Task,
+};
 
 /// A model as far as it was said well.
 pub(super) struct ModelParts {
@@ -127,6 +129,7 @@ impl Checker<'_> {
             self.teacher_suits(index, teacher, raw.task);
         }
         self.teacher_names_differ(teachers);
+        self.factors_agree(teachers);
         Some(Teacher::Train(with_names(teachers)))
     }
 
@@ -155,6 +158,20 @@ impl Checker<'_> {
                     "leave it out for the task's own",
                 );
             }
+        }
+    }
+
+    /// There is one set of factors.
+    fn factors_agree(&mut self, teachers: &[RawTeacher]) {
+        let mut fits = teachers.iter().enumerate().filter_map(|(index, teacher)| Some((index, factors_of(teacher)?)));
+        let Some((first, options)) = fits.next() else { return };
+        let others: Vec<usize> = fits.filter(|(_, other)| *other != options).map(|(index, _)| index).collect();
+        for index in others {
+            self.mistake(
+                &["model", "teacher", &index.to_string()],
+                format!("this teacher of kind \"als\" has other options than teacher {}", first + 1),
+                "a recommender has one set of factors: leave one of the teachers out, or give both the same options",
+            );
         }
     }
 
@@ -204,6 +221,7 @@ impl Checker<'_> {
             item_group: raw.item_group.clone(),
             negatives_per_user: raw.negatives_per_user.unwrap_or(40),
             candidates,
+            factors: raw.teacher.iter().flatten().find_map(factors_of).unwrap_or_default(),
         })
     }
 
@@ -277,6 +295,18 @@ fn purpose(key: &str, task: Task) -> &'static str {
         ("source", _) => "name the source whose rows are learned from",
         (_, Task::Recommend) => "write label = { source = \"...\", horizon = \"1mo\", new_only = true }",
         _ => "name the column to predict",
+    }
+}
+
+/// How a teacher fits factors, if it does; without its name.
+fn factors_of(teacher: &RawTeacher) -> Option<Als> {
+    match teacher {
+        RawTeacher::Als(options) => Some(Als { name: None, ..options.clone() }),
+        RawTeacher::Lightgbm(_)
+        | RawTeacher::RandomForest(_)
+        | RawTeacher::ExtraTrees(_)
+        | RawTeacher::Mlp(_)
+        | RawTeacher::Linear(_) => None,
     }
 }
 

@@ -316,7 +316,8 @@ impl Default for Network {
     }
 }
 
-/// Options of alternating least squares.
+/// Options of alternating least squares. A recommender has one set of factors: its candidates and the score
+/// `candidate.als` come from the same fit, so two such teachers must agree. Without one the defaults apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
@@ -324,22 +325,22 @@ pub struct Als {
     /// Name in the report. By default the kind, numbered when it repeats.
     pub name: Option<String>,
     /// Length of a user's and an item's vector.
-    #[schemars(range(min = 1, max = 4_096))]
+    #[schemars(range(min = 1, max = 1_024))]
     pub factors: u32,
     /// L2 penalty on the vectors.
-    #[schemars(range(min = 0))]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub regularization: f64,
     /// Passes over users and items.
     #[schemars(range(min = 1, max = 10_000))]
     pub iterations: u32,
-    /// Confidence that one interaction adds.
+    /// Confidence that one interaction of now adds; older ones add less.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
 }
 
 impl Default for Als {
     fn default() -> Self {
-        Als { name: None, factors: 64, regularization: 0.05, iterations: 15, alpha: 20.0 }
+        Als { name: None, factors: 64, regularization: 1.0, iterations: 6, alpha: 40.0 }
     }
 }
 

@@ -83,8 +83,7 @@ fn aged(
 ) -> Result<Vec<Slice>> {
     let (plan, world) = (gathering.plan, gathering.world);
     let earlier = |slice: &Slice| -> Result<Slice> {
-        let window = plan.goal.candidates.popular_window;
-        let snapshot = Snapshot::at(world, layout, slice.snapshot.cut - age, window, plan.pipeline.seed, threads)?;
+        let snapshot = Snapshot::at(world, layout, plan.goal, slice.snapshot.cut - age, plan.pipeline.seed, threads)?;
         Ok(Slice { snapshot, outcomes: slice.outcomes.clone() })
     };
     slices.iter().map(earlier).collect()

@@ -205,8 +205,7 @@ fn publish(
 ) -> Result<()> {
     let step = models.step(plan, chosen);
     let as_of = serving::end_of_data(world);
-    let window = plan.goal.candidates.popular_window;
-    let snapshot = Snapshot::at(world, layout, as_of, window, plan.pipeline.seed, means.threads)?;
+    let snapshot = Snapshot::at(world, layout, plan.goal, as_of, plan.pipeline.seed, means.threads)?;
     let publication = serving::Publication {
         pipeline: plan.pipeline,
         goal: plan.goal,
@@ -275,7 +274,7 @@ fn outcomes(plan: &Plan<'_>, world: &World, cut: Timestamp) -> Outcomes {
 
 fn slice(plan: &Plan<'_>, world: &World, layout: &RowLayout, cut: Timestamp, threads: usize) -> Result<Slice> {
     Ok(Slice {
-        snapshot: Snapshot::at(world, layout, cut, plan.goal.candidates.popular_window, plan.pipeline.seed, threads)?,
+        snapshot: Snapshot::at(world, layout, plan.goal, cut, plan.pipeline.seed, threads)?,
         outcomes: outcomes(plan, world, cut),
     })
 }

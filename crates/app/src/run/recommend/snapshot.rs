@@ -9,13 +9,14 @@ use paceline_learn::recommend::{
     AlsoBoughtSpec, BoughtNextSpec, BoughtTogetherSpec, Purchases, SimilarUsersSpec, fit_also_bought, fit_bought_next,
     fit_bought_together, fit_similar_users,
 };
-use paceline_learn::{AlsSpec, Interaction, Interactions, fit_als};
+use paceline_learn::{Interaction, Interactions, fit_als};
 use paceline_models::Factors;
-use paceline_models::factors::Confidence;
 use paceline_models::recommend::{Retriever, UserState};
 use paceline_serve::recommend::{ItemTable, RowLayout};
 
 use super::world::World;
+use crate::pipeline::Recommend;
+use crate::run::specs;
 
 /// After this many days a purchase counts half for the factors: short, since what a shop sells changes by the month.
 const FACTOR_HALF_LIFE_DAYS: f64 = 30.0;
@@ -44,13 +45,13 @@ impl Snapshot {
     pub fn at(
         world: &World,
         layout: &RowLayout,
+        goal: &Recommend,
         cut: Timestamp,
-        popular_window: Period,
         seed: u64,
         threads: usize,
     ) -> Result<Snapshot> {
         let purchases = &world.purchases;
-        let factors = fit_als(&weighted(purchases, cut)?, &als_spec(seed), threads)?;
+        let factors = fit_als(&weighted(purchases, cut)?, &specs::factors(&goal.factors, seed), threads)?;
         let counts = |users: Vec<u32>| users.into_iter().map(|count| count as f32).collect();
         let retriever = Retriever {
             item_factors: factors.items().to_vec(),
@@ -60,7 +61,7 @@ impl Snapshot {
             also_bought: fit_also_bought(purchases, cut, &AlsoBoughtSpec::default()),
             similar_users: fit_similar_users(purchases, cut, &SimilarUsersSpec::default()),
             groups: world.groups.clone(),
-            popularity: counts(purchases.buyers_at(cut, popular_window)),
+            popularity: counts(purchases.buyers_at(cut, goal.candidates.popular_window)),
             first_buyers: counts(purchases.first_buyers_at(cut, FIRST_BUYERS_WINDOW)),
             available: purchases.items_known_at(cut),
             half_life_days: CAUSE_HALF_LIFE_DAYS,
@@ -97,12 +98,13 @@ impl Snapshot {
 pub struct ItemFactors(Option<Factors>);
 
 impl ItemFactors {
-    /// Those of `retriever`.
+    /// Those of `retriever`, fitted as `goal` says.
     #[must_use]
-    pub fn of(retriever: &Retriever) -> Self {
+    pub fn of(retriever: &Retriever, goal: &Recommend) -> Self {
         let fitted = retriever.dimensions > 0 && !retriever.item_factors.is_empty();
+        let confidence = specs::confidence(&goal.factors);
         ItemFactors(
-            fitted.then(|| Factors::new(Vec::new(), retriever.item_factors.clone(), retriever.dimensions, CONFIDENCE)),
+            fitted.then(|| Factors::new(Vec::new(), retriever.item_factors.clone(), retriever.dimensions, confidence)),
         )
     }
 
@@ -126,12 +128,6 @@ impl ItemFactors {
         let (items, weights) = merged.of_user(0);
         Ok(factors.fold_in(&items.iter().copied().zip(weights.iter().copied()).collect::<Vec<_>>()))
     }
-}
-
-const CONFIDENCE: Confidence = Confidence { alpha: 40.0, regularization: 1.0 };
-
-fn als_spec(seed: u64) -> AlsSpec {
-    AlsSpec { dimensions: 64, sweeps: 6, confidence: CONFIDENCE, seed, ..AlsSpec::default() }
 }
 
 /// Each purchase of `user` known before `cut`, newer ones counting more.
