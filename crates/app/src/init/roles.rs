@@ -9,7 +9,8 @@ use super::leakage::{Label, suspicion};
 use super::table::{Column, Table, Values};
 use super::time::{TimeColumn, guess_time, times_of};
 use super::words::{
-    Part, is_id_name, is_split_name, item_word, label_word, part_of, predicted_word, user_word, words_of,
+    Part, is_calendar_name, is_id_name, is_split_name, item_word, label_word, part_of, predicted_word, user_word,
+    words_of,
 };
 use super::write::{identifier, sql_text};
 use crate::pipeline::Task;
@@ -353,7 +354,9 @@ fn guess_label(
         if is_taken || !is_predictable || user_word(&column.name).is_some() || item_word(&column.name).is_some() {
             continue;
         }
-        let mut score = u32::from(index + 1 == table.columns.len());
+        // The place alone makes no label of an identifier or of a year.
+        let is_last = index + 1 == table.columns.len() && !is_id_name(&column.name) && !is_calendar_name(&column.name);
+        let mut score = u32::from(is_last);
         let mut reasons = Vec::new();
         if let Some(word) = label_word(&column.name) {
             (score, reasons) = (score + 10, vec![format!("its name says {word:?}")]);
@@ -364,7 +367,7 @@ fn guess_label(
             score += 2;
             reasons.push("it has two values".to_owned());
         }
-        if index + 1 == table.columns.len() {
+        if is_last {
             reasons.push("it is the last column".to_owned());
         }
         // Of two equal ones the later is taken: what happens later tends to stand later.
@@ -372,7 +375,24 @@ fn guess_label(
             best = Some((score, Guess::new(column.name.clone(), reasons.join(", and "))));
         }
     }
-    best.map(|(_, guess)| guess).ok_or_else(|| anyhow!("no column looks like a label; name one with --label COLUMN"))
+    // In a list of items or users the last column is a property like the others.
+    let list = if time.is_none() { listed(table) } else { None };
+    match (best, list) {
+        (Some((score, guess)), list) if score > 1 || list.is_none() => Ok(guess),
+        (_, Some((column, word))) => bail!(
+            "each {column:?} stands once and no column looks like a time or a label, so the table lists what each {word} is \
+             like; give `init` the table of what happened, with users, items and times or with a label, or name a column \
+             to predict with --label COLUMN"
+        ),
+        (_, None) => bail!("no column looks like a label; name one with --label COLUMN"),
+    }
+}
+
+/// The column of a user or item each of which has a row of its own, with the word that says so.
+fn listed(table: &Table) -> Option<(&str, &'static str)> {
+    let named = |column: &Column| item_word(&column.name).or_else(|| user_word(&column.name));
+    let stands_once = |column: &&Column| column.nulls == 0 && column.distinct == table.rows && table.rows > 1;
+    table.columns.iter().filter(stands_once).find_map(|column| Some((column.name.as_str(), named(column)?)))
 }
 
 /// The task of a label, the column that carries it, and how that is derived.

@@ -186,6 +186,30 @@ fn what_cannot_be_predicted_is_refused_with_advice() {
 }
 
 #[test]
+fn a_list_of_items_is_told_from_what_happened() {
+    let rows: String = (0..60).map(|row| format!("{row},Title {row},{},{}\n", row * 7 % 13, 1990 + row % 30)).collect();
+    let propose_csv = |head: &str, label: Option<&str>| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("items.csv");
+        std::fs::write(&path, format!("{head}\n{rows}")).unwrap();
+        propose(&Table::read(&path.display().to_string()).unwrap(), label)
+    };
+    for head in ["item_id,title,weight,year", "movie,title,year,weight", "item_id,title,shelf,imdbId"] {
+        let message = propose_csv(head, None).expect_err(head).to_string();
+        assert!(message.contains("stands once and no column looks like a time or a label"), "{head}: {message}");
+    }
+    // Where a name says so, or the user does, there is something to predict.
+    has(&propose_csv("item_id,title,price,year", None).unwrap().to_toml("t", "items.csv"), &["label = \"price\""]);
+    has(&propose_csv("item_id,title,age,year", Some("year")).unwrap().to_toml("t", "items.csv"), &["label = \"year\""]);
+    for table in ["movielens-small/items.parquet", "movietweetings-100k/items.parquet"] {
+        let Some(path) = shared(table) else { continue };
+        let table = Table::read(&path.display().to_string()).unwrap();
+        let message = propose(&table, None).expect_err("a list of movies").to_string();
+        assert!(message.contains("each \"item_id\" stands once"), "{message}");
+    }
+}
+
+#[test]
 fn samples_are_even_and_bounded() {
     let rows: String = (0..250_001).map(|row| format!("{row}\n")).collect();
     let folder = tempfile::tempdir().unwrap();

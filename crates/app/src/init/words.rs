@@ -77,6 +77,9 @@ const PREDICTED: [&str; 28] = [
     "bought",
 ];
 
+/// Names of parts of a date, which say when or of when, but are seldom predicted.
+const CALENDAR: [&str; 10] = ["year", "yr", "month", "mnth", "quarter", "season", "week", "weekday", "hour", "minute"];
+
 /// Names of a column that says which rows train.
 const SPLITS: [&str; 7] = ["split", "part", "partition", "fold", "set", "subset", "usage"];
 
@@ -137,6 +140,11 @@ pub fn label_word(name: &str) -> Option<&'static str> {
 /// The word of `name` that people often predict.
 pub fn predicted_word(name: &str) -> Option<&'static str> {
     word_among(name, &PREDICTED)
+}
+
+/// Whether `name` names a part of a date.
+pub fn is_calendar_name(name: &str) -> bool {
+    word_among(name, &CALENDAR).is_some()
 }
 
 /// Whether `name` names a column of parts.
