@@ -1,12 +1,13 @@
 //! Small synthetic tables in the layout of public data sets, so that the examples run without them.
 //!
-//! [`people`] has the columns of UCI Adult, [`hours`] those of UCI Bike Sharing. Their labels depend on their columns in
+//! [`people`] has the columns of UCI Adult, [`hours`] those of UCI Bike Sharing, [`flights`] those of nycflights13. Their
+//! labels depend on their columns in
 //! simple ways with noise, so a model finds something to learn; nothing else of them is like the originals.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use chrono::{Days, NaiveDate};
+use chrono::{Datelike as _, Days, NaiveDate};
 use paceline_core::random::{Random, stream};
 use rand::RngExt;
 
@@ -161,9 +162,104 @@ pub fn hours(seed: u64) -> RecordBatch {
     RecordBatch::try_from_iter(columns).expect("columns of equal length")
 }
 
+/// Six flights of every third hour by day of 2013 in the layout of nycflights13: who flies, where to and when it is decides
+/// the delay, about a thirtieth are cancelled.
+#[must_use]
+pub fn flights(seed: u64) -> RecordBatch {
+    let mut random = stream(seed, "flights");
+    let first = NaiveDate::from_ymd_opt(2013, 1, 1).expect("a date");
+    let mut integers: [Vec<Option<i64>>; FLIGHT_INTEGERS.len()] = Default::default();
+    let mut texts: [Vec<Option<String>>; FLIGHT_TEXTS.len()] = Default::default();
+    for day in 0..365_u64 {
+        let date = first.checked_add_days(Days::new(day)).expect("a date");
+        // Storms come and go, and strike everybody.
+        let storm = (day as f64 / 5.0).sin().max(0.0) * 20.0;
+        for hour in [6, 9, 12, 15, 18, 21] {
+            for _ in 0..6 {
+                let (row, names) = draw_flight(&mut random, date, hour, storm);
+                integers.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+                texts.iter_mut().zip(names).for_each(|(column, value)| column.push(value));
+            }
+        }
+    }
+    let integers = FLIGHT_INTEGERS.into_iter().zip(integers);
+    let mut columns: Vec<(&str, ArrayRef)> =
+        integers.map(|(name, values)| (name, Arc::new(Int64Array::from(values)) as ArrayRef)).collect();
+    let texts = FLIGHT_TEXTS.into_iter().zip(texts);
+    columns.extend(texts.map(|(name, values)| (name, Arc::new(StringArray::from(values)) as ArrayRef)));
+    RecordBatch::try_from_iter(columns).expect("columns of equal length")
+}
+
+const FLIGHT_INTEGERS: [&str; 15] = [
+    "year",
+    "month",
+    "day",
+    "dep_time",
+    "sched_dep_time",
+    "dep_delay",
+    "arr_time",
+    "sched_arr_time",
+    "arr_delay",
+    "flight",
+    "air_time",
+    "distance",
+    "hour",
+    "minute",
+    "time_hour",
+];
+const FLIGHT_TEXTS: [&str; 4] = ["carrier", "tailnum", "origin", "dest"];
+
+/// The values of one flight, in the order of the names above.
+fn draw_flight(
+    random: &mut Random,
+    date: NaiveDate,
+    hour: i64,
+    storm: f64,
+) -> ([Option<i64>; 15], [Option<String>; 4]) {
+    let carrier = pick(&[0.3, 0.3, 0.2, 0.2], random);
+    let dest = pick(&[0.25; 4], random);
+    let origin = pick(&[0.4, 0.3, 0.3], random);
+    let minute = random.random_range(0..60_i64);
+    let mean = 4.0 * (hour - 6) as f64 + storm + [-15.0, 0.0, 10.0, 35.0][carrier] + [-10.0, 0.0, 0.0, 20.0][dest];
+    let delay = (mean + 30.0 * normal(random)).round() as i64;
+    let cancelled = random.random_bool(0.03);
+    let known = |value: i64| (!cancelled).then_some(value);
+    let clock = |minutes: i64| minutes.rem_euclid(1_440) / 60 * 100 + minutes.rem_euclid(60);
+    let (departs, air_time) = (60 * hour + minute, [60, 120, 150, 330][dest]);
+    let arrives = departs + air_time + 20;
+    // New York was five hours behind UTC, summer time left out.
+    let midnight = date.and_hms_opt(5, 0, 0).expect("a time").and_utc().timestamp();
+    let plane = random.random_range(100..160_i64);
+    let numbers = [
+        Some(i64::from(date.year())),
+        Some(i64::from(date.month())),
+        Some(i64::from(date.day())),
+        known(clock(departs + delay / 2)),
+        Some(clock(departs)),
+        known(delay / 2),
+        known(clock(arrives + delay)),
+        Some(clock(arrives)),
+        known(delay),
+        Some(random.random_range(1..3_000)),
+        known(air_time),
+        Some([200, 760, 1_030, 2_480][dest]),
+        Some(hour),
+        Some(minute),
+        Some(midnight + 3_600 * hour),
+    ];
+    let name = |names: &[&str], at: usize| Some(names[at].to_owned());
+    let texts = [
+        name(&["DL", "UA", "B6", "EV"], carrier),
+        Some(format!("N{plane}{carrier}")),
+        name(&["EWR", "JFK", "LGA"], origin),
+        name(&["BOS", "ATL", "MIA", "LAX"], dest),
+    ];
+    (numbers, texts)
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::AsArray;
+    use arrow::array::{Array as _, AsArray as _};
     use arrow::datatypes::Int64Type;
 
     use super::*;
@@ -180,5 +276,14 @@ mod tests {
         let counts = table.column_by_name("cnt").expect("a column").as_primitive::<Int64Type>();
         let sum = |rows: std::ops::Range<usize>| rows.map(|row| counts.value(row)).sum::<i64>();
         assert!(sum(1_462..2_924) as f64 > 1.2 * sum(0..1_462) as f64, "demand grows");
+        assert_eq!(flights(1), flights(1));
+        let table = flights(1);
+        let column = |name: &str| table.column_by_name(name).expect("a column").as_primitive::<Int64Type>().clone();
+        let (delays, hours) = (column("arr_delay"), column("hour"));
+        let of_hour = |wanted: i64| (0..table.num_rows()).filter(move |row| hours.value(*row) == wanted);
+        let late =
+            |hour: i64| of_hour.clone()(hour).filter(|row| !delays.is_null(*row) && delays.value(*row) > 15).count();
+        assert!(2 * late(21) > 3 * late(6), "{} evenings and {} mornings are late", late(21), late(6));
+        assert!((300..500).contains(&delays.null_count()), "{} are cancelled", delays.null_count());
     }
 }

@@ -1,7 +1,9 @@
 //! The binary under test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use paceline_learn::forest::{Library, LibrarySearch};
 
 /// `paceline`, run in `folder`.
 pub(crate) fn paceline(folder: &Path) -> Command {
@@ -13,6 +15,15 @@ pub(crate) fn paceline(folder: &Path) -> Command {
 /// The same with the LightGBM that `make setup` brought.
 pub(crate) fn paceline_that_trains(folder: &Path) -> Command {
     let mut command = paceline(folder);
-    command.env("PACELINE_LIGHTGBM", Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.runtime/lib/lib_lightgbm.so"));
+    command.env("PACELINE_LIGHTGBM", library());
     command
+}
+
+/// That LightGBM in this process.
+pub(crate) fn lightgbm() -> Library {
+    LibrarySearch { explicit: Some(library()), ..LibrarySearch::default() }.open().unwrap()
+}
+
+fn library() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.runtime/lib/lib_lightgbm.so")
 }

@@ -49,6 +49,7 @@ use crate::serving::MODELS_FOLDER;
 pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     let plan = Plan::of(pipeline)?;
     let say = means.say;
+    models::check_import(&plan)?;
     say("reading sources");
     let frame = Frame::load(&plan, means.threads, say)?;
     let parts = Parts::of(&plan, &frame)?;

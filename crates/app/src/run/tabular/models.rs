@@ -261,16 +261,36 @@ impl Student {
     }
 }
 
-/// Reads a model file that was trained elsewhere.
-fn import(plan: &Plan<'_>, path: &str, training: &Training<'_>) -> Result<Member> {
+/// Finds out before the work whether an imported model can be read.
+///
+/// # Errors
+/// When it cannot.
+pub fn check_import(plan: &Plan<'_>) -> Result<()> {
+    match plan.teacher {
+        TeacherSpec::Import(path) => read_import(plan, path).map(|_| ()),
+        TeacherSpec::Train(_) => Ok(()),
+    }
+}
+
+/// The file of a model that was trained elsewhere, and the forest in it.
+fn read_import(plan: &Plan<'_>, path: &str) -> Result<(Vec<u8>, Forest)> {
     let place = resolve(&plan.pipeline.folder, path);
     let refuse = |problem: String| anyhow::anyhow!("[model] import = {path:?}: {problem}");
     if !path.ends_with(".txt") {
         bail!(refuse("a row model of this version imports LightGBM's text (.txt)".to_owned()));
     }
     let bytes = std::fs::read(&place).map_err(|error| refuse(format!("cannot read {place}: {error}")))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| refuse(error.to_string()))?;
-    let forest = Forest::from_lightgbm(text).map_err(|error| refuse(error.to_string()))?;
+    let forest = std::str::from_utf8(&bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|text| Forest::from_lightgbm(text).map_err(|error| error.to_string()))
+        .map_err(|problem| refuse(format!("{problem}; it must be what LightGBM's save_model writes")))?;
+    Ok((bytes, forest))
+}
+
+/// Reads a model file that was trained elsewhere.
+fn import(plan: &Plan<'_>, path: &str, training: &Training<'_>) -> Result<Member> {
+    let refuse = |problem: String| anyhow::anyhow!("[model] import = {path:?}: {problem}");
+    let (bytes, forest) = read_import(plan, path)?;
     let named_by_position = forest.feature_names().iter().all(|name| name.starts_with("Column_"));
     let fits = forest.feature_names().len() == training.names.len()
         && (named_by_position || forest.feature_names() == training.names);
@@ -281,7 +301,7 @@ fn import(plan: &Plan<'_>, path: &str, training: &Training<'_>) -> Result<Member
             training.names
         )));
     }
-    let member = Member::new("import", "1_import.txt".to_owned(), bytes.clone())?;
+    let member = Member::new("import", "1_import.txt".to_owned(), bytes)?;
     let outside = member.score(training.rows()).into_iter().find(|score| !(0.0..=1.0).contains(score));
     if let (RowTask::Classify, Some(score)) = (plan.task, outside) {
         bail!(refuse(format!("it scores a row {score}, which is no probability; its objective must be binary")));

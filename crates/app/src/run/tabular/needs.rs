@@ -9,6 +9,7 @@ use paceline_features::expression::{Program, Type};
 use paceline_serve::predict::{NamedExpression, RequestColumn};
 
 use super::plan::Plan;
+use crate::pipeline::Teacher;
 use crate::tables::readable_columns;
 
 /// The event time of a row, for request-time features.
@@ -36,6 +37,10 @@ impl Needs {
         let source = plan.pipeline.source(&plan.rows.source).context("the model's source was checked")?;
         let table = readable_columns(schema);
         let mut inputs: Vec<(String, Type)> = table.iter().filter(|(name, _)| is_seen(plan, name)).cloned().collect();
+        // A model that was trained elsewhere reads its inputs in its own order.
+        if let (Teacher::Import(_), Some(order)) = (plan.teacher, &plan.rows.columns) {
+            inputs.sort_by_key(|(name, _)| order.iter().position(|column| column == name));
+        }
         inputs.extend(features.iter().cloned());
         let mut resolver = Resolver {
             label: &plan.rows.label,
