@@ -191,7 +191,9 @@ impl ArtifactRegistry {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ArtifactError::Disk { path, cause: error }),
         };
-        let digest = text.trim().parse().map_err(|cause| ArtifactError::Unreadable { path, cause })?;
+        let unreadable =
+            |cause| ArtifactError::Unreadable { path, cause: format!("{cause}; publish the artifact again") };
+        let digest = text.trim().parse().map_err(unreadable)?;
         Ok(Some(digest))
     }
 

@@ -49,7 +49,8 @@ impl Trials {
     /// When it cannot be read, or was recorded for another pipeline.
     pub fn replaying(path: &Path, pipeline: Digest) -> Result<Self> {
         let file = path.display();
-        let text = fs::read(path).with_context(|| format!("cannot read {file}"))?;
+        let text = fs::read(path)
+            .with_context(|| format!("--replay-trials: cannot read {file}, which `run` writes as DIR/{FILE_NAME}"))?;
         let record: Record =
             serde_json::from_slice(&text).with_context(|| format!("{file} is not a record of trials"))?;
         if record.schema != SCHEMA {

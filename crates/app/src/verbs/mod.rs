@@ -53,7 +53,25 @@ fn check_writable(out: &Path) -> anyhow::Result<()> {
     if !folder.is_dir() {
         bail!("--out {}: there is no folder {}; make it first", out.display(), folder.display());
     }
+    probe(folder).with_context(|| format!("--out {}: its folder cannot be written to", out.display()))
+}
+
+/// Finds out before the work whether the folder for its results is one, or can be made; it is not made yet.
+fn check_folder(out: &Path) -> anyhow::Result<()> {
+    let shown = out.display();
+    for folder in out.ancestors() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        if folder.is_dir() {
+            return probe(folder).with_context(|| format!("--out {shown}: {} cannot be written to", folder.display()));
+        }
+        if folder.exists() {
+            bail!("--out {shown}: {} is a file, not a folder; name another folder", folder.display());
+        }
+    }
+    Ok(())
+}
+
+fn probe(folder: &Path) -> std::io::Result<()> {
     let probe = folder.join(format!(".paceline-{}.probe", std::process::id()));
-    let written = File::create(&probe).and_then(|_| fs::remove_file(&probe));
-    written.with_context(|| format!("--out {}: its folder cannot be written to", out.display()))
+    File::create(&probe).and_then(|_| fs::remove_file(&probe))
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use paceline_learn::forest::LibrarySearch;
 
-use super::Outcome;
+use super::{Outcome, check_folder};
 use crate::messages::Terminal;
 use crate::pipeline::{self, Weight};
 use crate::report::{Report, terminal as screen};
@@ -73,6 +73,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
 pub(super) fn produce(arguments: &Arguments, commands: &[String], terminal: &Terminal) -> anyhow::Result<Report> {
     let (pipeline, warnings) = pipeline::open(&arguments.pipeline)?;
     terminal.mistakes(&warnings, Weight::Warning);
+    check_folder(&arguments.out)?;
     let library = library().open().context("run trains with LightGBM")?;
     let threads = match arguments.threads {
         Some(threads) => threads.max(1),

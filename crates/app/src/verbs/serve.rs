@@ -66,6 +66,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     let admin = listen(arguments.admin.unwrap_or(pipeline.serve.admin), "--admin")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let store = arguments.stores.open(&pipeline.folder)?;
+    let log = open_log(&arguments.stores, &pipeline.folder)?;
     if let Artifact::Recommender(model) = &artifact {
         materialize(&pipeline, digest, model, &*store, threads, terminal)?;
     }
@@ -80,7 +81,6 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
         }
         None => store,
     };
-    let log = open_log(&arguments.stores, &pipeline.folder)?;
     start_logging();
     let parts = serving::parts(&pipeline, (digest, artifact.clone()), store, log, options)?;
     let server = Server::start(parts, http, admin).context("the server does not start")?;

@@ -33,23 +33,47 @@ spend = { agg = \"sum\", of = \"price\", window = \"30d\" }
 
 const SPINE: &str = "user_id,time\n1,2024-02-01\n";
 
-/// A message's case: what differs from the right files above, and the command.
-struct Case {
+/// Right files that a case begins with: name and content.
+type Base = &'static [(&'static str, &'static str)];
+
+const FEATURES: Base = &[("sales.csv", SALES), ("p.toml", PIPELINE), ("spine.csv", SPINE)];
+
+/// A message's case: what differs from right files, and the command.
+pub(crate) struct Case {
+    base: Base,
     files: Vec<(&'static str, String)>,
     folders: Vec<&'static str>,
-    /// What was changed in the pipeline, for the snapshot.
+    /// What was changed in a file, for the snapshot.
     changes: Vec<String>,
+    changed: Vec<&'static str>,
     command: String,
 }
 
 fn case(command: &str) -> Case {
-    Case { files: Vec::new(), folders: Vec::new(), changes: Vec::new(), command: command.to_owned() }
+    Case::of(FEATURES, command)
 }
 
 impl Case {
-    fn with(mut self, name: &'static str, content: impl Into<String>) -> Self {
+    pub(crate) fn of(base: Base, command: &str) -> Self {
+        let command = command.to_owned();
+        Case { base, files: Vec::new(), folders: Vec::new(), changes: Vec::new(), changed: Vec::new(), command }
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, content: impl Into<String>) -> Self {
         self.files.push((name, content.into()));
         self
+    }
+
+    /// Another text in a file.
+    pub(crate) fn change(mut self, name: &'static str, from: &str, to: &str) -> Self {
+        let before = self.files.iter().rev().find(|(known, _)| *known == name).map(|(_, text)| text.clone());
+        let base = || self.base.iter().find(|(known, _)| *known == name).unwrap().1.to_owned();
+        let before = before.unwrap_or_else(base);
+        assert!(before.contains(from), "{from}");
+        let shown = |text: &str| text.trim_end().replace('\n', " | ");
+        self.changes.push(format!("{name}: {} -> {}", shown(from), shown(to)));
+        self.changed.push(name);
+        self.with(name, before.replace(from, to))
     }
 
     fn spine(self, content: &str) -> Self {
@@ -60,10 +84,8 @@ impl Case {
         self.with("sales.csv", content)
     }
 
-    fn pipeline(mut self, from: &str, to: &str) -> Self {
-        assert!(PIPELINE.contains(from), "{from}");
-        self.changes.push(format!("p.toml: {from} -> {}", to.replace('\n', " | ")));
-        self.with("p.toml", PIPELINE.replace(from, to))
+    fn pipeline(self, from: &str, to: &str) -> Self {
+        self.change("p.toml", from, to)
     }
 
     fn folder(mut self, name: &'static str) -> Self {
@@ -159,13 +181,19 @@ fn wide_table() -> String {
     std::iter::once("size,weight,price\n".to_owned()).chain(rows).collect()
 }
 
-/// Files and folders below `folder`, with their sizes.
+/// Files and folders below `folder`, with the files' sizes.
 fn content(folder: &Path) -> Vec<String> {
-    let entry = |entry: std::io::Result<fs::DirEntry>| {
-        let entry = entry.unwrap();
-        format!("{} {}", entry.file_name().to_string_lossy(), entry.metadata().unwrap().len())
-    };
-    let mut found: Vec<String> = fs::read_dir(folder).unwrap().map(entry).collect();
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap().map(Result::unwrap) {
+            let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+            found.push(format!("{} {}", path.display(), if metadata.is_dir() { 0 } else { metadata.len() }));
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
     found.sort();
     found
 }
@@ -180,40 +208,50 @@ fn write_repeated_column(path: &Path) {
     writer.close().unwrap();
 }
 
-#[test]
-fn each_mistake_has_its_message_and_leaves_nothing_behind() {
-    // Nothing listens there once the listener is dropped.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+/// What a command that must fail says. It ends with exit code 2, shows no password, and leaves nothing behind.
+pub(crate) fn refused(folder: &Path, command: &str) -> String {
+    let before = content(folder);
+    let output = binary::paceline_that_trains(folder).args(command.split(' ')).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{command}\n{message}");
+    assert_eq!(content(folder), before, "{command} leaves something behind");
+    assert!(!message.contains("secret"), "{message}");
+    message
+}
+
+/// Each case's changes, command and message.
+pub(crate) fn said_about(cases: Vec<Case>) -> String {
     let mut said = String::new();
-    for case in cases(port) {
+    for case in cases {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("sales.csv", SALES), ("p.toml", PIPELINE), ("spine.csv", SPINE)] {
+        for (name, text) in case.base {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        write_repeated_column(&folder.path().join("twice.parquet"));
+        if case.command.contains("twice.parquet") {
+            write_repeated_column(&folder.path().join("twice.parquet"));
+        }
         for name in &case.folders {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         for (name, text) in &case.files {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let before = content(folder.path());
-        let output = binary::paceline(folder.path()).args(case.command.split(' ')).output().unwrap();
-        let message = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{}\n{message}", case.command);
-        assert_eq!(content(folder.path()), before, "{} leaves something behind", case.command);
-        assert!(!message.contains("secret"), "{message}");
+        let message = refused(folder.path(), &case.command);
         said.extend(case.changes.iter().map(|change| format!("# {change}\n")));
-        for (name, text) in case.files.iter().filter(|(name, _)| *name != "p.toml" || case.changes.is_empty()) {
+        for (name, text) in case.files.iter().filter(|(name, _)| !case.changed.contains(name)) {
             let lines: Vec<&str> = text.lines().take(3).collect();
             said.push_str(&format!("# {name}: {}\n", lines.join(" | ")));
         }
         said.push_str(&format!("$ paceline {}\n{message}\n", case.command));
     }
-    let said = said.replace(&port.to_string(), "PORT");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bad_input.txt");
+    said
+}
+
+/// Compares with the snapshot `name`, or writes it where `PACELINE_WRITE_DOCS` asks for that.
+pub(crate) fn check_snapshot(name: &str, said: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(name);
     if std::env::var_os("PACELINE_WRITE_DOCS").is_some() {
-        fs::write(&path, &said).unwrap();
+        fs::write(&path, said).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
     let first = said.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
@@ -222,6 +260,17 @@ fn each_mistake_has_its_message_and_leaves_nothing_behind() {
         "{} differs, first in {first:?}; if the change is meant, write it with PACELINE_WRITE_DOCS=1",
         path.display()
     );
+}
+
+/// A port on which nothing listens: its listener is dropped.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn each_mistake_has_its_message_and_leaves_nothing_behind() {
+    let port = free_port();
+    check_snapshot("bad_input.txt", &said_about(cases(port)).replace(&port.to_string(), "PORT"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod arrows;
 mod bad_input;
+mod bad_runs;
 mod binary;
 mod command_line;
 mod features;

@@ -188,7 +188,11 @@ fn what_cannot_be_run_is_said_before_anything_is_written() {
         assert!(said.contains(message), "{message:?} was not said, but:\n{said}");
         assert!(!folder.path().join("out").exists(), "nothing is left");
     };
-    check(&[("history_items_min = 3", "history_items_min = 9999")], &[], "the training part has 0 users");
+    check(
+        &[("history_items_min = 3", "history_items_min = 9999")],
+        &[],
+        "the training part, until 2011-08-01T00:00:00Z, has 0 users",
+    );
     check(&[("p99_ms = 1000", "p99_ms = 1000\nmemory_mb_max = 5")], &[], "memory_mb_max = 5");
     check(&[], &["--replay-trials", "none.json"], "cannot read none.json");
     check(&[], &["--store", "redis://127.0.0.1:1"], "start that Redis server");

@@ -40,8 +40,8 @@ use crate::redis_server::RedisServer;
 const PATIENCE: Duration = Duration::from_secs(120);
 const K: usize = 10;
 
-struct Published {
-    folder: tempfile::TempDir,
+pub(crate) struct Published {
+    pub(crate) folder: tempfile::TempDir,
     pipeline: Pipeline,
     world: World,
     snapshot: Snapshot,
@@ -117,7 +117,7 @@ fn shop_with(text: &str) -> (tempfile::TempDir, Pipeline, World, RowLayout) {
 }
 
 /// The shop's recommender in `out/models` beside its pipeline file.
-fn published() -> Published {
+pub(crate) fn published() -> Published {
     let (folder, pipeline, world, layout) = shop_with(&pipeline_with(ALS));
     let goal = goal_of(&pipeline).unwrap();
     let as_of = end_of_data(&world);

@@ -122,6 +122,13 @@ impl Checker<'_> {
                     "known: .onnx, .txt (LightGBM), .json (XGBoost)",
                 );
             }
+            if raw.task == Some(Task::Recommend) {
+                self.mistake_in_key(
+                    &["model", "import"],
+                    "`import` has no meaning for task \"recommend\", which trains its own teacher".to_owned(),
+                    "add teacher = [{ kind = \"lightgbm\" }]",
+                );
+            }
             return Some(Teacher::Import(path.clone()));
         }
         let teachers = raw.teacher.as_ref()?;
@@ -143,12 +150,19 @@ impl Checker<'_> {
                 "use lightgbm, random_forest, extra_trees, mlp or linear",
             );
         }
+        if let (RawTeacher::Linear(_), Task::Recommend) = (teacher, task) {
+            self.mistake(
+                &["model", "teacher", &index, "kind"],
+                "a teacher of kind \"linear\" learns from rows, which task \"recommend\" has not".to_owned(),
+                "use lightgbm, random_forest, extra_trees, mlp or als",
+            );
+        }
         if let RawTeacher::Lightgbm(options) = teacher
             && let Some(objective) = options.objective
         {
             let suits = match objective {
                 Objective::Binary | Objective::CrossEntropy => matches!(task, Task::Recommend | Task::Classify),
-                Objective::Lambdarank => matches!(task, Task::Recommend | Task::Rank),
+                Objective::Lambdarank => task == Task::Rank,
                 Objective::Regression => matches!(task, Task::Regress | Task::Rank),
             };
             if !suits {

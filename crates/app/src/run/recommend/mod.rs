@@ -247,7 +247,7 @@ fn parts(plan: &Plan<'_>, world: &World, cuts: &cuts::Plan) -> Result<Vec<report
         users.dedup();
         if users.len() < 2 {
             bail!(
-                "[split] the {name} part has {} users to learn from or to judge by, at least 2 are needed: a user counts \
+                "[split] the {name} part, until {until}, has {} users to learn from or to judge by, at least 2 are needed: a user counts \
                  who has {} earlier items and takes up one in a whole label window of the part; the data reach from {} \
                  to {}",
                 users.len(),

@@ -262,7 +262,10 @@ fn labels(plan: &Plan<'_>, table: &SourceTable) -> Result<Vec<f32>> {
                 RowTask::Regress => "a finite number",
                 RowTask::Rank => "a grade of at least 0, above 0 for a relevant row",
             };
-            bail!("[model] label {name:?} of row {row} is {value}; it must be {must}");
+            bail!(
+                "[model] label {name:?} is {value} in row {} of the rows that `where` keeps; it must be {must}",
+                row + 1
+            );
         }
         Ok(value as f32)
     };

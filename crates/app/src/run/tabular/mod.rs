@@ -33,7 +33,7 @@ use self::frame::Frame;
 use self::members::{Member, Training, lightgbm_names};
 use self::models::{BlendChoice, Student, Teacher, blend_on, output_of, taught};
 use self::plan::Plan;
-use self::quality::{judge_of, list_sizes};
+use self::quality::{check_judges, judge_of, list_sizes};
 use self::report::{Findings, Judgement};
 use self::split::Parts;
 use super::Means;
@@ -56,10 +56,11 @@ pub fn run(pipeline: &Pipeline, means: &Means<'_>) -> Result<Report> {
     if parts.late > 0 {
         say(&format!("{} rows were not known by the end of their part; nothing learns from them", parts.late));
     }
+    let run = Run { plan: &plan, frame: &frame, means };
+    check_judges(&plan, &frame, &parts, &run.bootstrap())?;
     let judge = judge_of(&plan, &frame, &parts, false)?;
 
     say("training the teacher");
-    let run = Run { plan: &plan, frame: &frame, means };
     let choose = |inputs: &FittedInputs, members: &[Member]| {
         let matrix = frame.matrix(&inputs.layout, &parts.tune)?;
         blend_on(&judge, Rows::new(&matrix, inputs.layout.names().len()), members, output_of(plan.task))

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use paceline_core::metrics::{Measured, Metric, ScoredRows, Units};
+use paceline_core::metrics::{Bootstrap, Measured, Metric, RowMetric, ScoredRows, Units};
 use paceline_learn::{BlendGoal, CandidateLists};
 use paceline_models::ensemble::EnsembleOutput;
 
@@ -46,6 +46,23 @@ impl Judge {
             (None, Split::Random(_) | Split::Time(_) | Split::Column(_)) => Units::each(rows.len()),
         };
         Ok(Judge { metric: plan.metric, labels, units, lists })
+    }
+
+    /// That resamples can judge: where few rows are of the rarer class, many resamples have none.
+    ///
+    /// # Errors
+    /// When too many have none.
+    fn check_resamples(&self, bootstrap: &Bootstrap) -> Result<()> {
+        // With so many hardly a resample is without any.
+        const PLENTY: usize = 50;
+        if self.metric != Metric::Row(RowMetric::Auc) {
+            return Ok(());
+        }
+        let ones = self.labels.iter().filter(|label| **label > 0.0).count();
+        if ones.min(self.labels.len() - ones) < PLENTY {
+            bootstrap.interval(&self.measure(&vec![0.5; self.labels.len()])?)?;
+        }
+        Ok(())
     }
 
     /// What a bootstrap draws: rows, groups of rows, or lists.
@@ -118,6 +135,18 @@ fn judged_lists(rows: &[usize], lists: &[u32], labels: &[f32]) -> (CandidateList
 pub fn list_sizes(frame: &Frame, rows: &[usize]) -> Option<Vec<u32>> {
     let lists = frame.lists.as_ref()?;
     Some(rows.chunk_by(|&a, &b| lists[a] == lists[b]).map(|list| list.len() as u32).collect())
+}
+
+/// Finds out before anything is trained whether both parts can judge.
+///
+/// # Errors
+/// As [`judge_of`], and when a part has too few rows of one class.
+pub fn check_judges(plan: &Plan<'_>, frame: &Frame, parts: &Parts, bootstrap: &Bootstrap) -> Result<()> {
+    for (is_report, name) in [(false, "tuning"), (true, "report")] {
+        let judge = judge_of(plan, frame, parts, is_report)?;
+        judge.check_resamples(bootstrap).with_context(|| format!("[split] the {name} part"))?;
+    }
+    Ok(())
 }
 
 /// The judges of the tuning and of the report part.
