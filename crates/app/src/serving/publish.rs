@@ -19,11 +19,16 @@ use paceline_serve::recommend::{NamedType, RowLayout};
 use paceline_store::{ArtifactError, ArtifactRegistry};
 
 use crate::materialize::unknown_values;
+use crate::pipeline::raw::Als;
 use crate::pipeline::{Goal, Pipeline, Recommend};
 use crate::run::recommend::{Side, World};
 
 /// Folder of the registry within a run's folder.
 pub const MODELS_FOLDER: &str = "models";
+
+/// Among the inputs of a recommender's manifest: how its factors were fitted. Users of today are solved for in the same
+/// way, by what the pipeline file says.
+const FACTORS: &str = "factors";
 
 /// The files of a scorer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +107,7 @@ pub fn publish_recommender(publication: &Publication<'_>, models: &Path) -> Resu
     let mut inputs = BTreeMap::from([
         ("pipeline".to_owned(), pipeline.digest().to_string()),
         ("seed".to_owned(), pipeline.seed.to_string()),
+        (FACTORS.to_owned(), fit_of(goal)),
     ]);
     inputs.extend(world.source_digests().map(|(name, digest)| (format!("source.{name}"), digest.to_string())));
     let manifest = Manifest {
@@ -161,10 +167,15 @@ pub enum Artifact {
     Rows(Predictor),
 }
 
+fn fit_of(goal: &Recommend) -> String {
+    let Als { name: _, factors, regularization, iterations, alpha } = &goal.factors;
+    format!("factors = {factors}, iterations = {iterations}, alpha = {alpha:?}, regularization = {regularization:?}")
+}
+
 /// Loads the promoted version of a pipeline.
 ///
 /// # Errors
-/// When none was published, with what to do about it; when it is damaged.
+/// When none was published, with what to do about it; when it is damaged, or the pipeline says another fit of its factors.
 pub fn load_artifact(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Artifact)> {
     let artifact = ArtifactRegistry::new(models).load_current(&pipeline.name);
     let artifact = artifact.map_err(|error| match error {
@@ -176,6 +187,16 @@ pub fn load_artifact(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Arti
         other => anyhow::Error::new(other),
     })?;
     let context = || format!("artifact {} {}", pipeline.name, artifact.digest);
+    if let (Some(Goal::Recommend(goal)), Some(fit)) =
+        (pipeline.model.as_ref().map(|model| &model.goal), artifact.manifest.inputs.get(FACTORS))
+        && *fit != fit_of(goal)
+    {
+        bail!(
+            "{}: its factors were fitted by {fit}, but the pipeline's \"als\" teacher now says {}; run the pipeline again",
+            context(),
+            fit_of(goal)
+        );
+    }
     let content = match artifact.manifest.task.as_str() {
         "recommend" => Artifact::Recommender(Box::new(unpack(&artifact.files).with_context(context)?)),
         _ => Artifact::Rows(Predictor::from_files(&artifact.files).with_context(context)?),

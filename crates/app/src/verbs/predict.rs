@@ -138,7 +138,7 @@ fn list(
     }
     if done.unknown_users > 0 {
         terminal.say(&format!(
-            "{} of {} rows have a {:?} of whom nothing was known; they get the popular list",
+            "{} of {} rows name no {:?} of whom something was known; they get the popular list",
             done.unknown_users, done.spine_rows, goal.user
         ));
     }

@@ -223,6 +223,13 @@ fn published_cases(taken: u16, free: u16) -> Vec<PublishedCase> {
         fs::create_dir_all(&store).unwrap();
         Box::new(EmbeddedOnlineStore::open(&store).unwrap())
     }
+    fn other_factors(folder: &Path) -> Box<dyn Any> {
+        let path = folder.join("pipeline.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("alpha = 15.0"));
+        fs::write(&path, text.replace("alpha = 15.0", "alpha = 16.0")).unwrap();
+        Box::new(())
+    }
     fn without_source(folder: &Path) -> Box<dyn Any> {
         fs::remove_file(folder.join("transactions.parquet")).unwrap();
         Box::new(())
@@ -236,6 +243,7 @@ fn published_cases(taken: u16, free: u16) -> Vec<PublishedCase> {
         case("items.json of the artifact is cut in half", truncated, serve("")),
         case("the artifact has no manifest.json", without_manifest, serve("")),
         case("out/models/shop/current says: latest", unreadable_current, serve("")),
+        case("alpha of the als teacher is changed", other_factors, serve("")),
         case("the source is gone", without_source, serve("")),
         case("another process holds .paceline/store", held, serve("")),
         case("", nothing, serve(" --models none")),

@@ -343,7 +343,7 @@ fn lists_written_offline_are_what_the_server_answers_at_that_time() {
     refused("user_id,item_id\n1,2\n", "there is a column \"item_id\" already");
     refused("user,time\n1,2011-10-01\n", "no column \"user_id\", the users of [model]; it has user, time");
     refused("user_id\nabc\n", "\"abc\"");
-    let changed = PIPELINE.replace("orders_90d = ", "orders_91d = ");
+    let changed = pipeline_with(ALS).replace("orders_90d = ", "orders_91d = ");
     std::fs::write(folder.join("pipeline.toml"), changed).unwrap();
     refused("user_id\n1\n", "[features.user] is not as it was when the model was published");
     for server in servers {
