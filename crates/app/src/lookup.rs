@@ -68,6 +68,30 @@ pub struct Asked {
     types: Vec<Vec<Type>>,
 }
 
+/// The types of a view's columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewTypes {
+    /// Of its key columns.
+    pub keys: Vec<Type>,
+    /// Of its features.
+    pub features: Vec<Type>,
+}
+
+/// The types that the view's columns have in the files of its source.
+///
+/// # Errors
+/// When the source cannot be read or lacks a key column.
+pub fn view_types(pipeline: &Pipeline, view: &FeatureView) -> anyhow::Result<ViewTypes> {
+    let source = pipeline.source(&view.source).expect("a checked view names a source");
+    let rows = SourceRows::open(source, &pipeline.folder)?;
+    let kind_of = |column: &str| rows.columns().iter().find(|(name, _)| name == column).map(|(_, kind)| *kind);
+    let key = |key: &String| kind_of(key).with_context(|| format!("[sources.{}] has no {key:?}", view.source));
+    Ok(ViewTypes {
+        keys: view.entity.iter().map(key).collect::<anyhow::Result<_>>()?,
+        features: view.features.iter().map(|feature| feature_type(feature, kind_of)).collect(),
+    })
+}
+
 impl Asked {
     /// Reads `COLUMN=VALUE` texts.
     ///
@@ -81,13 +105,9 @@ impl Asked {
         let mut keys: IndexMap<&str, Type> = IndexMap::new();
         let mut types = Vec::with_capacity(pipeline.views.len());
         for view in &pipeline.views {
-            let source = pipeline.source(&view.source).expect("a checked view names a source");
-            let rows = SourceRows::open(source, &pipeline.folder)?;
-            let kind_of = |column: &str| rows.columns().iter().find(|(name, _)| name == column).map(|(_, kind)| *kind);
-            for key in &view.entity {
-                keys.insert(key, kind_of(key).with_context(|| format!("[sources.{}] has no {key:?}", view.source))?);
-            }
-            types.push(view.features.iter().map(|feature| feature_type(feature, kind_of)).collect());
+            let of_view = view_types(pipeline, view)?;
+            keys.extend(view.entity.iter().map(String::as_str).zip(of_view.keys));
+            types.push(of_view.features);
         }
         let mut given = IndexMap::new();
         for text in texts {

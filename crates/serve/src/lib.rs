@@ -3,7 +3,8 @@
 //! - [`recommend`]: one answer in process, its artifact and its tables.
 //! - [`ladder`]: the highest rung that can answer now: full, precomputed, popular.
 //! - [`predict`]: rows scored by a published row model, in process; [`row_model`] fetches their features.
-//! - [`Server`]: both over HTTP, with [`cache`], [`workers`] and [`metrics`].
+//! - [`online_features`]: feature values by entity key.
+//! - [`Server`]: all over HTTP, with [`cache`], [`workers`] and [`metrics`].
 //!
 //! Tokio moves bytes; plain threads wait for stores and compute. Everything that waits is bounded: connections by the
 //! system's files, recommendations by `requests_max`, appends by permits, and every answer by its deadline.
@@ -13,6 +14,7 @@ pub mod health;
 mod http;
 pub mod ladder;
 pub mod metrics;
+pub mod online_features;
 pub mod predict;
 pub mod recommend;
 pub mod refresh;

@@ -5,8 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use paceline_core::{Digest, Timestamp};
+use paceline_core::online::OnlineError;
+use paceline_core::{Digest, OnlineStore, Timestamp};
 
+use crate::health::StoreHealth;
 use crate::ladder::{Ladder, Memory};
 use crate::recommend::tables::{self, RESERVED_KEY, TableError};
 
@@ -99,6 +101,30 @@ pub(crate) fn look(ladder: &Ladder, before: &Tables) -> Tables {
     now
 }
 
+/// As of when the tables of views are; one that was never written is a problem.
+pub(crate) fn look_at_views(
+    store: &dyn OnlineStore,
+    tables: impl Iterator<Item = String>,
+    health: &StoreHealth,
+    before: &Tables,
+) -> Tables {
+    let read = tables.map(|table| Ok((table.clone(), store.as_of(&table)?)));
+    let now = match read.collect::<Result<Vec<_>, OnlineError>>() {
+        Ok(as_of) => {
+            health.answered();
+            let absent = as_of.iter().find(|(_, as_of)| as_of.is_none());
+            let problem = absent.map(|(table, _)| TableError::Absent { table: table.clone() }.to_string());
+            Tables { as_of, artifact: None, problem }
+        }
+        Err(error) => {
+            health.failed(&error.to_string());
+            Tables { problem: Some(error.to_string()), ..before.clone() }
+        }
+    };
+    tell(before, &now);
+    now
+}
+
 /// Logs a change.
 pub(crate) fn tell(before: &Tables, now: &Tables) {
     if now.problem != before.problem {
@@ -110,7 +136,7 @@ pub(crate) fn tell(before: &Tables, now: &Tables) {
 }
 
 /// As of when every table is.
-fn versions(ladder: &Ladder) -> Result<Tables, paceline_core::online::OnlineError> {
+fn versions(ladder: &Ladder) -> Result<Tables, OnlineError> {
     let description = &ladder.model.description;
     let state = tables::user_state_table(&ladder.pipeline);
     let version = tables::read_user_state_version(&*ladder.store, &state)?;

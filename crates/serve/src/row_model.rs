@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::health::StoreHealth;
 use crate::predict::{PredictError, Predictor, Row, Workspace};
-use crate::recommend::tables::{TableError, ViewColumns, read_view, view_table};
-use crate::refresh::{Tables, tell};
+use crate::recommend::tables::{TableError, ViewColumns, ViewRows, read_view, view_table};
+use crate::refresh::{Tables, look_at_views};
 
 /// Why rows get no scores.
 #[derive(Debug, Error)]
@@ -93,9 +93,9 @@ impl RowModel {
                 .enumerate()
                 .map(|(row, fields)| key_of(fields, entity).map_err(|column| key_error(row, view, column)))
                 .collect::<Result<Vec<_>, _>>()?;
-            let (values, as_of) = self.fetch(view, &keys)?;
-            oldest = Some(oldest.map_or(as_of, |known: Timestamp| known.min(as_of)));
-            for (row, values) in features.iter_mut().zip(values.chunks(view.columns.len().max(1))) {
+            let read = self.fetch(view, &keys)?;
+            oldest = Some(oldest.map_or(read.as_of, |known: Timestamp| known.min(read.as_of)));
+            for (row, values) in features.iter_mut().zip(read.values.chunks(view.columns.len().max(1))) {
                 row.extend_from_slice(values);
             }
         }
@@ -104,7 +104,7 @@ impl RowModel {
         Ok(Scores { scores: self.predictor.predict_rows(&rows, workspace)?, as_of: oldest })
     }
 
-    fn fetch(&self, view: &ViewColumns, keys: &[Vec<u8>]) -> Result<(Vec<Value>, Timestamp), TableError> {
+    fn fetch(&self, view: &ViewColumns, keys: &[Vec<u8>]) -> Result<ViewRows, TableError> {
         let read = read_view(&*self.store, &view_table(&self.pipeline, &view.name), view, keys);
         if let Err(TableError::Store(error)) = &read {
             self.health.failed(&error.to_string());
@@ -121,22 +121,8 @@ impl RowModel {
 
     /// As of when the views' tables are.
     pub(crate) fn look(&self, before: &Tables) -> Tables {
-        let table = |view: &ViewColumns| view_table(&self.pipeline, &view.name);
-        let read = self.views.iter().map(|(view, _)| Ok((table(view), self.store.as_of(&table(view))?)));
-        let now = match read.collect::<Result<Vec<_>, paceline_core::online::OnlineError>>() {
-            Ok(as_of) => {
-                self.health.answered();
-                let absent = as_of.iter().find(|(_, as_of)| as_of.is_none());
-                let problem = absent.map(|(table, _)| TableError::Absent { table: table.clone() }.to_string());
-                Tables { as_of, artifact: None, problem }
-            }
-            Err(error) => {
-                self.health.failed(&error.to_string());
-                Tables { problem: Some(error.to_string()), ..before.clone() }
-            }
-        };
-        tell(before, &now);
-        now
+        let views = self.views.iter().map(|(view, _)| view_table(&self.pipeline, &view.name));
+        look_at_views(&*self.store, views, &self.health, before)
     }
 }
 

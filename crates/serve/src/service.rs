@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::StatusCode;
 use paceline_core::{Digest, EventLog, KeyPart, OnlineStore, Timestamp};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::timeout_at;
 
 use crate::cache::AnswerCache;
 use crate::health::StoreHealth;
 use crate::http::Problem;
 use crate::ladder::Ladder;
 use crate::metrics::Metrics;
+use crate::online_features::{FeatureSet, OnlineFeatures};
 use crate::predict::Predictor;
 use crate::recommend::artifact::PublishedRecommender;
-use crate::recommend::tables::ViewColumns;
-use crate::refresh::{self, Refresher};
+use crate::recommend::tables::{ViewColumns, view_table};
+use crate::refresh::{self, Refresher, look_at_views};
 use crate::row_model::RowModel;
-use crate::workers::Workers;
+use crate::workers::{Workers, Workspace};
 
 /// Appends that may wait for the disk at once; they share its syncs.
 const APPENDS_MAX: usize = 64;
@@ -61,6 +63,8 @@ pub struct Parts {
     pub digest: Digest,
     /// The artifact's content.
     pub subject: Subject,
+    /// The features that may be looked up; `None` switches that off.
+    pub features: Option<FeatureSet>,
     /// The tables.
     pub store: Arc<dyn OnlineStore>,
     /// Where events go.
@@ -88,11 +92,14 @@ pub enum Subject {
         /// [`crate::predict::ModelSpec::views`].
         views: Vec<(ViewColumns, Vec<String>)>,
     },
+    /// Features are looked up; there is no model.
+    Features,
 }
 
 /// Shared by all requests of one server.
 pub(crate) struct Service {
     pub(crate) role: Role,
+    pub(crate) features: Option<Arc<OnlineFeatures>>,
     pub(crate) refresher: Refresher,
     pub(crate) workers: Workers,
     pub(crate) metrics: Metrics,
@@ -109,6 +116,7 @@ pub(crate) struct Service {
 pub(crate) enum Role {
     Recommender(Arc<Recommending>),
     Rows(Arc<RowModel>),
+    Features(Arc<StoreHealth>),
 }
 
 /// What recommendations share.
@@ -130,8 +138,9 @@ impl Recommending {
 impl Service {
     /// Looks at the tables once and starts the threads.
     pub(crate) fn start(parts: Parts) -> std::io::Result<Service> {
-        let Parts { pipeline, digest, subject, store, log, event_sources, options } = parts;
+        let Parts { pipeline, digest, subject, features, store, log, event_sources, options } = parts;
         let metrics = Metrics::new(&pipeline, &digest.to_string());
+        let features = features.map(|set| Arc::new(OnlineFeatures::new(pipeline.clone(), set, Arc::clone(&store))));
         let (role, refresher) = match subject {
             Subject::Recommender { model, user_column } => {
                 let items_are_numbers = matches!(model.catalogue.items().first(), Some(KeyPart::Int(_)));
@@ -150,9 +159,18 @@ impl Service {
                 let is_down = move || watched.health.is_down();
                 (Role::Rows(role), Refresher::start(is_down, move |before| looked.look(before))?)
             }
+            Subject::Features => {
+                let health = Arc::new(StoreHealth::default());
+                let (watched, noted) = (Arc::clone(&health), Arc::clone(&health));
+                let views = features.iter().flat_map(|features| &features.set().views);
+                let tables: Vec<String> = views.map(|view| view_table(&pipeline, &view.columns.name)).collect();
+                let look = move |before: &_| look_at_views(&*store, tables.iter().cloned(), &noted, before);
+                (Role::Features(health), Refresher::start(move || watched.is_down(), look)?)
+            }
         };
         Ok(Service {
             role,
+            features,
             refresher,
             workers: Workers::start(options.threads, options.requests_max)?,
             metrics,
@@ -171,6 +189,33 @@ impl Service {
         match &self.role {
             Role::Recommender(role) => &role.ladder.health,
             Role::Rows(role) => &role.health,
+            Role::Features(health) => health,
+        }
+    }
+
+    /// What `work` gives on one of the threads that compute, within the deadline.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let deadline = Instant::now() + self.options.deadline;
+        let late = || {
+            let most = self.options.deadline.as_millis();
+            let problem = format!("no answer within {most} ms, `[serve] deadline_ms`; send fewer rows at once");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem).retry_after(1)
+        };
+        let (sender, receiver) = oneshot::channel();
+        let submitted = self.workers.submit(move |workspace| {
+            // Nobody waits any more: a cancelled request costs nothing.
+            if !sender.is_closed() {
+                let _ = sender.send(work(workspace));
+            }
+        });
+        submitted.map_err(|_| late())?;
+        match timeout_at(deadline.into(), receiver).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_)) => Err(Problem::bug()),
+            Err(_) => Err(late()),
         }
     }
 

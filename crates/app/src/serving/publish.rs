@@ -165,18 +165,31 @@ pub enum Artifact {
     Recommender(Box<PublishedRecommender>),
     /// Rows get scores.
     Rows(Predictor),
+    /// There is no model: the features alone are served.
+    Features,
 }
 
+/// How factors are fitted, as the manifest says it.
 fn fit_of(goal: &Recommend) -> String {
     let Als { name: _, factors, regularization, iterations, alpha } = &goal.factors;
     format!("factors = {factors}, iterations = {iterations}, alpha = {alpha:?}, regularization = {regularization:?}")
 }
 
-/// Loads the promoted version of a pipeline.
+/// Loads the promoted version of a pipeline; one without a `[model]` is its own.
 ///
 /// # Errors
-/// When none was published, with what to do about it; when it is damaged, or the pipeline says another fit of its factors.
+/// When none was published, with what to do about it; when it is damaged, or the pipeline says another fit of its
+/// factors; when there is neither model nor view.
 pub fn load_artifact(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Artifact)> {
+    if pipeline.model.is_none() {
+        if pipeline.views.is_empty() {
+            bail!(
+                "pipeline {:?} has neither a [model] nor a [features.NAME], so there is nothing to serve",
+                pipeline.name
+            );
+        }
+        return Ok((pipeline.digest(), Artifact::Features));
+    }
     let artifact = ArtifactRegistry::new(models).load_current(&pipeline.name);
     let artifact = artifact.map_err(|error| match error {
         ArtifactError::NotFound { .. } => anyhow::Error::new(error).context(format!(
@@ -211,7 +224,9 @@ pub fn load_artifact(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Arti
 pub fn load_current(pipeline: &Pipeline, models: &Path) -> Result<(Digest, PublishedRecommender)> {
     match load_artifact(pipeline, models)? {
         (digest, Artifact::Recommender(model)) => Ok((digest, *model)),
-        (digest, Artifact::Rows(_)) => bail!("artifact {} {digest} scores rows; it is no recommender", pipeline.name),
+        (digest, Artifact::Rows(_) | Artifact::Features) => {
+            bail!("artifact {} {digest} is no recommender", pipeline.name)
+        }
     }
 }
 

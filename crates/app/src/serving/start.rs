@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use paceline_core::{Digest, EventLog, OnlineStore, Period};
+use paceline_features::expression::Type;
+use paceline_features::{Feature, FeatureView};
+use paceline_serve::online_features::{FeatureSet, KeyColumn, ServedView};
 use paceline_serve::predict::{Predictor, ViewFeatures};
 use paceline_serve::recommend::NamedType;
+use paceline_serve::recommend::artifact::RequestFeature;
 use paceline_serve::recommend::tables::ViewColumns;
 use paceline_serve::{EventSource, Options, Parts, Subject};
 
 use super::publish::{Artifact, columns_of, goal_of};
+use crate::lookup::{ViewTypes, view_types};
 use crate::pipeline::{Pipeline, Source};
 
 /// The embedded event log within the data folder.
@@ -52,15 +57,45 @@ pub fn parts(
     let subject = match artifact {
         Artifact::Recommender(model) => Subject::Recommender { model, user_column: goal_of(pipeline)?.user.clone() },
         Artifact::Rows(predictor) => Subject::Rows { views: views_of(pipeline, &predictor)?, predictor },
+        Artifact::Features => Subject::Features,
+    };
+    let features = match feature_set(pipeline) {
+        Ok(set) => Some(set).filter(|set| !set.views.is_empty()),
+        // A model is served where its sources need not be.
+        Err(error) if !matches!(subject, Subject::Features) => {
+            tracing::warn!(error = format!("{error:#}"), "features cannot be looked up");
+            None
+        }
+        Err(error) => return Err(error),
     };
     Ok(Parts {
         pipeline: pipeline.name.clone(),
         digest,
         subject,
+        features,
         store,
         log,
         event_sources: pipeline.sources.iter().map(event_source).collect(),
         options,
+    })
+}
+
+/// What may be looked up: the views and request-time features of the pipeline.
+fn feature_set(pipeline: &Pipeline) -> Result<FeatureSet> {
+    let view = |view: &FeatureView| {
+        let ViewTypes { keys, features } = view_types(pipeline, view)?;
+        let name = |feature: &Feature| format!("{}.{}", view.name, feature.name);
+        let types: Vec<NamedType> = view.features.iter().map(name).zip(features).collect();
+        let key = |(name, kind): (&String, Type)| KeyColumn { name: name.clone(), is_number: kind == Type::Int };
+        let entity = view.entity.iter().zip(keys).map(key).collect();
+        Ok(ServedView { columns: columns_of(view, &types)?, entity })
+    };
+    let request_features = pipeline.request_features.iter();
+    Ok(FeatureSet {
+        views: pipeline.views.iter().map(view).collect::<Result<_>>()?,
+        request_features: request_features
+            .map(|named| RequestFeature { name: named.name.clone(), expression: named.expression.clone() })
+            .collect(),
     })
 }
 

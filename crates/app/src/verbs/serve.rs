@@ -33,7 +33,9 @@ const STORE_TIMEOUT_MIN: Duration = Duration::from_millis(50);
 const RENEWAL_MIN: Duration = Duration::from_secs(10);
 const RENEWAL_MAX: Duration = Duration::from_secs(31 * 86_400);
 
-/// Serve what `paceline run` published: recommendations or scores of rows, events, probes, metrics.
+/// Serve what `paceline run` published: recommendations or scores of rows, features, events, probes, metrics.
+///
+/// A pipeline without a model serves its features alone.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The pipeline file.
@@ -87,10 +89,11 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     let path = match &artifact {
         Artifact::Recommender(_) => "/v1/recommend/USER",
         Artifact::Rows(_) => "/v1/predict",
+        Artifact::Features => "/get-online-features",
     };
     let _renewal = match artifact {
         Artifact::Recommender(model) => Some(Renewal::start(&pipeline, digest, *model, written)?),
-        Artifact::Rows(_) => None,
+        Artifact::Rows(_) | Artifact::Features => None,
     };
     announce(&server, &pipeline, digest, path, terminal)?;
     let signal = server.wait_for_signal().context("waiting for signals")?;

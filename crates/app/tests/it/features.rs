@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::process::Output;
 
+use paceline::serving::HttpClient;
 use paceline_testkit::shop::{Shop, ShopSpec};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::binary;
 use crate::redis_server::RedisServer;
+use crate::serving::serve_process;
 
 const PIPELINE: &str = r#"
 name = "shop"
@@ -154,6 +156,48 @@ fn built_computed_and_stored_values_are_the_same_in_both_stores() {
     case.json(&["features", "materialize", "p.toml", "--until", "2011-12-01T00:00:01Z", "--store", &url], 0);
     let shared = case.get(&["--store", &url]);
     assert_eq!((&shared["features"], &shared["views"]), (&stored["features"], &stored["views"]));
+}
+
+/// A pipeline without a model is served for its features alone, from both stores.
+#[test]
+fn served_features_are_those_that_get_shows() {
+    let case = Case::new();
+    std::fs::rename(case.folder.path().join("p.toml"), case.folder.path().join("pipeline.toml")).unwrap();
+    let redis = RedisServer::start();
+    let url = redis.as_ref().map(RedisServer::url);
+    let stores = [None, url.as_deref()].map(|url| url.map_or_else(Vec::new, |url| vec!["--store", url]));
+    for store in &stores[..1 + usize::from(redis.is_some())] {
+        let with = |arguments: &[&'static str]| -> Vec<&str> {
+            arguments.iter().copied().chain(store.iter().copied()).collect()
+        };
+        case.json(&with(&["features", "materialize", "pipeline.toml", "--until", UNTIL]), 0);
+        let (user, item) = (format!("user_id={}", case.user), format!("item_id={}", case.item));
+        let get = with(&["features", "get", "pipeline.toml"]);
+        let stored = case.json(&[get.as_slice(), &["--entity", &user, "--entity", &item]].concat(), 0);
+        let server = serve_process(case.folder.path(), store);
+        let mut client = HttpClient::new(server.http, std::time::Duration::from_secs(60));
+        let body = json!({
+            "features": ["user:lines_30d", "user:spend_30d", "user:country", "item:price", "item:silence", "request:dear"],
+            "full_feature_names": true,
+            "entities": {"user_id": [case.user, -5], "item_id": [case.item, case.item]},
+        });
+        let reply = client.post("/get-online-features", &body.to_string()).unwrap();
+        let answer: Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(reply.status, 200, "{answer}");
+        let names = answer["metadata"]["feature_names"].as_array().unwrap();
+        for (at, name) in names.iter().enumerate().skip(2) {
+            let name = name.as_str().unwrap().replacen("__", ".", 1);
+            let (result, expected) = (&answer["results"][at], &stored["features"][&name]);
+            assert_eq!(&result["values"][0], expected, "{name}");
+            if name.starts_with("user.") {
+                assert_eq!(
+                    (&result["statuses"][1], &result["event_timestamps"][0]),
+                    (&json!("NOT_FOUND"), &json!(UNTIL))
+                );
+            }
+        }
+        assert_eq!(names.len(), 8);
+    }
 }
 
 #[test]

@@ -403,9 +403,9 @@ fn a_demo_is_asked_over_http_and_answers_fully() {
     assert!((shares - 1.0).abs() < 1e-9, "{seen:?}");
 }
 
-struct ServeProcess {
+pub(crate) struct ServeProcess {
     process: Child,
-    http: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 impl Drop for ServeProcess {
@@ -423,8 +423,9 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn serve_process(folder: &Path) -> ServeProcess {
-    let mut process = command(folder, &["--json"]).stdout(Stdio::piped()).spawn().unwrap();
+/// A served pipeline that anybody may ask.
+pub(crate) fn serve_process(folder: &Path, arguments: &[&str]) -> ServeProcess {
+    let mut process = command(folder, &[&["--json"], arguments].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let address = loop {
@@ -462,7 +463,7 @@ fn acknowledged_events_survive_a_killed_server_and_the_next_one_goes_on() {
     let mut acknowledged = Vec::new();
     for round in 0..3 {
         // The first materializes by itself, the others find its tables.
-        let mut server = serve_process(folder);
+        let mut server = serve_process(folder, &[]);
         let answer = recommend(&mut HttpClient::new(server.http, PATIENCE), &user);
         assert_eq!(answer["model"], json!(shop.digest));
         let calls = AtomicUsize::new(0);

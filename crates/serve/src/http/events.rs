@@ -50,7 +50,7 @@ pub(super) async fn events(
     let events = parse(&service, &body, now())?;
     let role = match &service.role {
         Role::Recommender(role) => Some(role),
-        Role::Rows(_) => None,
+        Role::Rows(_) | Role::Features(_) => None,
     };
     let users: Vec<KeyPart> =
         role.iter().flat_map(|role| events.iter().filter_map(|event| user_of(role, event))).collect();

@@ -1,6 +1,7 @@
 //! The paths of the server.
 
 mod events;
+mod features;
 mod predict;
 mod probes;
 mod problem;
@@ -39,6 +40,15 @@ pub(crate) fn public(service: Arc<Service>) -> Router {
                 .route("/v1/predict", limited.with_state(shared.clone()))
                 .route("/v1/predict/{model}", named.with_state(shared))
         }
+        Role::Features(_) => Router::new(),
+    };
+    let answers = match &service.features {
+        Some(features) => {
+            let shared = (Arc::clone(&service), Arc::clone(features));
+            let limited = post(features::get_online_features).layer(DefaultBodyLimit::max(features::BODY_BYTES_MAX));
+            answers.route("/get-online-features", limited.with_state(shared))
+        }
+        None => answers,
     };
     let events = post(events::events).layer(DefaultBodyLimit::max(events::BODY_BYTES_MAX));
     finish(answers.route("/v1/events", events), service)
@@ -61,11 +71,14 @@ fn finish(router: Router<Arc<Service>>, service: Arc<Service>) -> Router {
 }
 
 async fn no_such_path(State(service): State<Arc<Service>>, request: Request) -> Problem {
-    let answers = match &service.role {
-        Role::Recommender(_) => "/v1/recommend/{user}",
-        Role::Rows(_) => "/v1/predict",
+    let mut paths = match &service.role {
+        Role::Recommender(_) => vec!["/v1/recommend/{user}"],
+        Role::Rows(_) => vec!["/v1/predict"],
+        Role::Features(_) => Vec::new(),
     };
-    let paths = format!("{answers}, /v1/events, /healthz, /readyz, /metrics");
+    paths.extend(service.features.as_ref().map(|_| "/get-online-features"));
+    paths.extend(["/v1/events", "/healthz", "/readyz", "/metrics"]);
+    let paths = paths.join(", ");
     Problem::new(StatusCode::NOT_FOUND, format!("there is no {}; there are {paths}", request.uri().path()))
 }
 

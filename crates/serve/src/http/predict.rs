@@ -1,7 +1,6 @@
 //! `POST /v1/predict` and `POST /v1/predict/{model}`: rows in, scores out.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -12,8 +11,6 @@ use axum::response::{IntoResponse as _, Response};
 use paceline_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json_};
-use tokio::sync::oneshot;
-use tokio::time::timeout_at;
 
 use super::problem::Problem;
 use crate::row_model::{RowError, RowModel};
@@ -63,26 +60,7 @@ pub(super) async fn predict(
         .map_err(|error| Problem::bad(format!("the body must be {{\"rows\": [{{COLUMN: VALUE}}]}}: {error}")))?;
     let _permit = service.admit()?;
     let _in_work = service.metrics.enter();
-    let deadline = Instant::now() + service.options.deadline;
-    let late = || {
-        let most = service.options.deadline.as_millis();
-        let problem = format!("no answer within {most} ms, `[serve] deadline_ms`; send fewer rows at once");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem).retry_after(1)
-    };
-    let (sender, receiver) = oneshot::channel();
-    let submitted = service.workers.submit(move |workspace| {
-        if !sender.is_closed() {
-            let _ = sender.send(role.score(&rows, &mut workspace.predict));
-        }
-    });
-    if submitted.is_err() {
-        return Err(late());
-    }
-    let scored = match timeout_at(deadline.into(), receiver).await {
-        Ok(Ok(scored)) => scored,
-        Ok(Err(_)) => return Err(Problem::bug()),
-        Err(_) => return Err(late()),
-    };
+    let scored = service.work(move |workspace| role.score(&rows, &mut workspace.predict)).await?;
     let scored = scored.map_err(|error| match error {
         RowError::Rows(_) | RowError::Key { .. } => Problem::bad(error.to_string()),
         RowError::Features(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(1),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use paceline_core::{Digest, EventLog, OnlineStore, Timestamp};
 use serde_json::{Value as Json, json};
 
+use crate::online_features::{FeatureSet, KeyColumn, ServedView};
 use crate::testing::{MemoryLog, MemoryStore, PIPELINE, materialize, model};
 use crate::{EventSource, Options, Parts, Server, Subject};
 
@@ -43,6 +44,7 @@ fn shop(options: Options) -> Shop {
         pipeline: PIPELINE.to_owned(),
         digest,
         subject: Subject::Recommender { model: Box::new(model()), user_column: "user_id".to_owned() },
+        features: Some(features()),
         store: Arc::clone(&store) as Arc<dyn OnlineStore>,
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         event_sources: vec![source("sales", "at", true), source("clicks", "time", false)],
@@ -50,6 +52,14 @@ fn shop(options: Options) -> Shop {
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
     Shop { server: Server::start(parts, listen(), listen()).unwrap(), store, log }
+}
+
+/// The user view of the recommender.
+fn features() -> FeatureSet {
+    let entity = vec![KeyColumn { name: "user_id".into(), is_number: true }];
+    let views = model().description.user_views.into_iter();
+    let views = views.map(|columns| ServedView { columns, entity: entity.clone() }).collect();
+    FeatureSet { views, request_features: Vec::new() }
 }
 
 struct Reply {
@@ -263,6 +273,7 @@ fn rows_get_scores_and_wrong_ones_a_reason() {
         pipeline: PIPELINE.to_owned(),
         digest: Digest::of(b"model"),
         subject: Subject::Rows { predictor: crate::row_model::tests::predictor(), views },
+        features: Some(features()),
         store: Arc::clone(&store) as Arc<dyn OnlineStore>,
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         event_sources: Vec::new(),
@@ -291,4 +302,47 @@ fn rows_get_scores_and_wrong_ones_a_reason() {
     let outcome = json!({"source": "outcome", "fields": {}});
     assert_eq!(shop.post("/v1/events", &outcome).status, 200);
     assert_eq!(shop.log.events.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn features_are_looked_up_in_feast_s_form() {
+    let shop = shop(options());
+    let ask = |request: Json| shop.post("/get-online-features", &request);
+    let reply = ask(json!({"features": ["user:orders"], "entities": {"user_id": [1, 7]}}));
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert_eq!(reply.json()["metadata"]["feature_names"], json!(["user_id", "orders"]));
+    assert_eq!(reply.json()["results"][1]["values"], json!([3, 0]));
+    assert_eq!(reply.json()["results"][1]["statuses"], json!(["PRESENT", "NOT_FOUND"]));
+    assert_eq!(ask(json!({"features": ["user:x"], "entities": {"user_id": [1]}})).status, 404);
+    assert_eq!(ask(json!({"features": ["user:orders"], "entities": {"user_id": ["a"]}})).status, 400);
+    let unreadable = ask(json!({"feature": []}));
+    assert!(unreadable.status == 400 && unreadable.body.contains("VIEW:FEATURE"), "{}", unreadable.body);
+    shop.store.set_down(true);
+    let down = ask(json!({"features": ["user:orders"], "entities": {"user_id": [1]}}));
+    assert!(down.status == 503 && down.head.contains("retry-after"), "{}", down.body);
+}
+
+#[test]
+fn features_are_served_without_a_model() {
+    let store = Arc::new(MemoryStore::default());
+    let parts = Parts {
+        pipeline: PIPELINE.to_owned(),
+        digest: Digest::of(b"features"),
+        subject: Subject::Features,
+        features: Some(features()),
+        store: Arc::clone(&store) as Arc<dyn OnlineStore>,
+        log: Arc::new(MemoryLog::default()),
+        event_sources: Vec::new(),
+        options: options(),
+    };
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start(parts, listen(), listen()).unwrap();
+    let body = json!({"feature_service": "user", "entities": {"user_id": [1]}}).to_string();
+    let ask = || send(server.http_address(), "POST", "/get-online-features", &body);
+    assert!(ask().body.contains("was never written"), "{}", ask().body);
+    materialize(&*store, Digest::of(b"any"), Timestamp(1_000_000));
+    assert_eq!(ask().json()["results"][1]["values"], json!([3]));
+    let lost = send(server.http_address(), "GET", "/v1/recommend/1", "");
+    assert!(lost.status == 404 && lost.body.contains("/get-online-features"), "{}", lost.body);
+    until("the tables are seen", || server.problem().is_none());
 }

@@ -230,9 +230,9 @@ pub fn read_items(
     let mut columns: Vec<(Vec<Value>, usize)> = Vec::with_capacity(views.len());
     let mut oldest = None;
     for view in views {
-        let (values, as_of) = read_view(store, &view_table(pipeline, &view.name), view, &keys)?;
-        oldest = Some(oldest.map_or(as_of, |known: Timestamp| known.min(as_of)));
-        columns.push((values, view.columns.len()));
+        let read = read_view(store, &view_table(pipeline, &view.name), view, &keys)?;
+        oldest = Some(oldest.map_or(read.as_of, |known: Timestamp| known.min(read.as_of)));
+        columns.push((read.values, view.columns.len()));
     }
     let width: usize = columns.iter().map(|(_, width)| width).sum();
     let mut rows = Vec::with_capacity(keys.len() * width);
@@ -244,7 +244,18 @@ pub fn read_items(
     Ok((layout.item_table(rows), oldest))
 }
 
-/// The values of one view for `keys` in order, row-major, all from one version of its table, and as of when that is.
+/// The values of one view for several entities, all from one version of its table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewRows {
+    /// Row-major, `keys x columns`; an entity that the table does not know has the values of an unknown one.
+    pub values: Vec<Value>,
+    /// Whether the table knows each entity.
+    pub known: Vec<bool>,
+    /// As of when they are.
+    pub as_of: Timestamp,
+}
+
+/// The values of one view for `keys`, in order; up to a thousand keys in one request to the store.
 ///
 /// # Errors
 /// [`TableError`].
@@ -253,21 +264,21 @@ pub fn read_view(
     table: &str,
     view: &ViewColumns,
     keys: &[Vec<u8>],
-) -> Result<(Vec<Value>, Timestamp), TableError> {
+) -> Result<ViewRows, TableError> {
+    let absent = || TableError::Absent { table: table.to_owned() };
     'again: for _ in 0..READ_ATTEMPTS_MAX {
-        let mut as_of = store.as_of(table)?.ok_or_else(|| TableError::Absent { table: table.to_owned() })?;
+        let mut as_of = None;
         let mut values = Vec::with_capacity(keys.len() * view.columns.len());
-        for (number, chunk) in keys.chunks(CHUNK_KEYS).enumerate() {
+        let mut known = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(CHUNK_KEYS) {
             let borrowed: Vec<&[u8]> = chunk.iter().map(Vec::as_slice).collect();
             let snapshot = store.get(table, &borrowed)?;
-            let now = snapshot.as_of.ok_or_else(|| TableError::Absent { table: table.to_owned() })?;
-            if number == 0 {
-                as_of = now;
-            }
-            if now != as_of {
+            let now = snapshot.as_of.ok_or_else(absent)?;
+            if *as_of.get_or_insert(now) != now {
                 continue 'again;
             }
             for row in snapshot.values {
+                known.push(row.is_some());
                 match row {
                     Some(bytes) => view
                         .decode(&bytes, &mut values)
@@ -276,7 +287,11 @@ pub fn read_view(
                 }
             }
         }
-        return Ok((values, as_of));
+        let as_of = match as_of {
+            Some(as_of) => as_of,
+            None => store.as_of(table)?.ok_or_else(absent)?,
+        };
+        return Ok(ViewRows { values, known, as_of });
     }
     Err(TableError::Restless { table: table.to_owned() })
 }

@@ -1,0 +1,43 @@
+//! `POST /get-online-features`: Feast's request and answer.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+
+use super::problem::Problem;
+use crate::online_features::{FeatureError, FeatureRequest, OnlineFeatures};
+use crate::recommend::tables::TableError;
+use crate::service::{Service, now};
+
+/// Longest body in bytes.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+
+pub(super) async fn get_online_features(
+    State((service, features)): State<(Arc<Service>, Arc<OnlineFeatures>)>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = body.map_err(|rejection| Problem::of_body(&rejection, BODY_BYTES_MAX))?;
+    let request: FeatureRequest = serde_json::from_slice(&body).map_err(|error| {
+        let form = "{\"features\": [\"VIEW:FEATURE\"], \"entities\": {\"COLUMN\": [KEY]}}";
+        Problem::bad(format!("the body must be {form}: {error}"))
+    })?;
+    let _permit = service.admit()?;
+    let _in_work = service.metrics.enter();
+    let answer = service.work(move |_| features.answer(&request, now())).await?;
+    let answer = answer.map_err(|error| match &error {
+        FeatureError::Request(_) => Problem::bad(error.to_string()),
+        FeatureError::Unknown(_) => Problem::new(StatusCode::NOT_FOUND, error.to_string()),
+        FeatureError::Tables(cause) => {
+            if let TableError::Store(cause) = cause {
+                service.health().failed(&cause.to_string());
+            }
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(1)
+        }
+    })?;
+    Ok(Json(answer).into_response())
+}

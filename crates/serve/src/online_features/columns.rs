@@ -1,0 +1,222 @@
+//! The columns that an answer is made of.
+
+use paceline_core::{EntityKey, KeyPart, Timestamp, Value};
+use paceline_features::expression::{Input, Program, Scratch, Type};
+use serde_json::Value as Json;
+
+use super::{FeatureError, FeatureRequest, KeyColumn, OnlineFeatures, REQUEST, ServedView, TIME};
+use crate::recommend::tables::{RESERVED_KEY, ViewRows, read_view, view_table};
+
+/// Everything that is known about the entities of one request.
+pub(super) struct Columns<'a> {
+    features: &'a OnlineFeatures,
+    request: &'a FeatureRequest,
+    row_count: usize,
+    now: Timestamp,
+    /// What was read of each view.
+    views: Vec<Option<ViewRows>>,
+    /// What was computed of each request-time feature, or why not.
+    computed: Vec<Result<(Type, Vec<Value>), String>>,
+}
+
+/// Where a column's values lie.
+enum Place<'c> {
+    View(&'c ViewRows, usize),
+    Values(&'c [Value]),
+    Now,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn new(
+        features: &'a OnlineFeatures,
+        request: &'a FeatureRequest,
+        row_count: usize,
+        now: Timestamp,
+    ) -> Self {
+        let views = vec![None; features.set.views.len()];
+        Columns { features, request, row_count, now, views, computed: Vec::new() }
+    }
+
+    /// Reads a view unless it was read already.
+    pub(super) fn read(&mut self, view: usize) -> Result<(), FeatureError> {
+        if self.views[view].is_none() {
+            let ServedView { columns, entity } = &self.features.set.views[view];
+            let keys = keys(self.request, &columns.name, entity, self.row_count)?;
+            let table = view_table(&self.features.pipeline, &columns.name);
+            self.views[view] = Some(read_view(&*self.features.store, &table, columns, &keys)?);
+        }
+        Ok(())
+    }
+
+    /// What was read of a view.
+    ///
+    /// # Panics
+    /// When it was not read.
+    pub(super) fn view(&self, view: usize) -> &ViewRows {
+        self.views[view].as_ref().expect("a wanted view was read")
+    }
+
+    /// The oldest time as of which a view is that was read.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.views.iter().flatten().map(|rows| rows.as_of).min()
+    }
+
+    /// Computes the request-time features up to and with `last`, from every view whose key is given.
+    pub(super) fn compute(&mut self, last: usize) -> Result<(), FeatureError> {
+        for view in 0..self.features.set.views.len() {
+            let entity = &self.features.set.views[view].entity;
+            if entity.iter().all(|key| self.request.entities.contains_key(&key.name)) {
+                self.read(view)?;
+            }
+        }
+        let fields = self.request.entities.iter().chain(&self.request.request_context);
+        let fields: Vec<(String, Type, Vec<Value>)> = fields
+            .map(|(name, values)| typed(name, values).map(|(kind, values)| (name.clone(), kind, values)))
+            .collect::<Result<_, _>>()?;
+        for at in 0..=last {
+            let computed = self.compute_one(at, &fields);
+            self.computed.push(computed);
+        }
+        Ok(())
+    }
+
+    /// A request-time feature: its type and one value per entity.
+    pub(super) fn computed(&self, at: usize) -> Result<&(Type, Vec<Value>), FeatureError> {
+        self.computed[at].as_ref().map_err(|reason| {
+            let name = &self.features.set.request_features[at].name;
+            FeatureError::Request(format!(
+                "request-time feature {name:?} cannot be computed: {reason}; give the keys of the views and the fields \
+                 that it reads in `entities` or `request_context`"
+            ))
+        })
+    }
+
+    fn compute_one(&self, at: usize, fields: &[(String, Type, Vec<Value>)]) -> Result<(Type, Vec<Value>), String> {
+        let known = self.known(fields);
+        let place = |name: &str, kind: Type| {
+            known.iter().find(|(known, found, _)| known == name && *found == kind).map(|(_, _, place)| place)
+        };
+        let ready = self.features.programs[at].as_ref();
+        let ready = ready.filter(|program| program.columns().all(|(name, kind)| place(name, kind).is_some()));
+        let program = match ready {
+            Some(program) => program.clone(),
+            None => {
+                let types: Vec<(&str, Type)> = known.iter().map(|(name, kind, _)| (name.as_str(), *kind)).collect();
+                let text = &self.features.set.request_features[at].expression;
+                let reasons = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                Program::compile(text, &types).map_err(reasons)?
+            }
+        };
+        let places: Vec<&Place<'_>> =
+            program.columns().map(|(name, kind)| place(name, kind).expect("compiled against these columns")).collect();
+        let mut scratch = Scratch::default();
+        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(places.len());
+        let values = (0..self.row_count).map(|row| {
+            inputs.clear();
+            inputs.extend(places.iter().map(|place| self.input(place, row)));
+            program.eval_row(&inputs, &mut scratch).map_err(|error| error.to_string())
+        });
+        Ok((program.output_type(), values.collect::<Result<_, _>>()?))
+    }
+
+    /// Every column that an expression may read now. A field goes before the time and a feature of the same name.
+    fn known<'c>(&'c self, fields: &'c [(String, Type, Vec<Value>)]) -> Vec<(String, Type, Place<'c>)> {
+        let mut known: Vec<(String, Type, Place<'c>)> =
+            fields.iter().map(|(name, kind, values)| (name.clone(), *kind, Place::Values(values))).collect();
+        known.push((TIME.to_owned(), Type::Timestamp, Place::Now));
+        for (view, rows) in self.features.set.views.iter().zip(&self.views) {
+            let Some(rows) = rows else { continue };
+            let name = &view.columns.name;
+            known.extend(view.columns.columns.iter().enumerate().map(|(column, feature)| {
+                (format!("{name}.{}", feature.name), feature.kind, Place::View(rows, column))
+            }));
+        }
+        for (feature, computed) in self.features.set.request_features.iter().zip(&self.computed) {
+            if let Ok((kind, values)) = computed {
+                known.push((format!("{REQUEST}.{}", feature.name), *kind, Place::Values(values)));
+            }
+        }
+        known
+    }
+
+    fn input<'c>(&self, place: &Place<'c>, row: usize) -> Input<'c> {
+        match place {
+            Place::View(rows, column) => {
+                let width = rows.values.len() / rows.known.len();
+                (&rows.values[row * width + column]).into()
+            }
+            Place::Values(values) => (&values[row]).into(),
+            Place::Now => Input::Timestamp(self.now),
+        }
+    }
+}
+
+/// The keys of a view, one per entity. A null is a key that nobody has.
+fn keys(
+    request: &FeatureRequest,
+    view: &str,
+    entity: &[KeyColumn],
+    row_count: usize,
+) -> Result<Vec<Vec<u8>>, FeatureError> {
+    let mut keys: Vec<Option<Vec<KeyPart>>> = vec![Some(Vec::with_capacity(entity.len())); row_count];
+    for KeyColumn { name, is_number } in entity {
+        let values = request.entities.get(name).ok_or_else(|| {
+            FeatureError::Request(format!("`entities` lacks {name:?}, a key column of view {view:?}"))
+        })?;
+        for (row, (key, value)) in keys.iter_mut().zip(values).enumerate() {
+            let part = match (value, is_number) {
+                (Json::Null, _) => None,
+                (Json::Number(number), true) if number.is_i64() => number.as_i64().map(KeyPart::Int),
+                (Json::String(text), false) => Some(KeyPart::Text(text.clone())),
+                _ => {
+                    let must = if *is_number { "a whole number" } else { "a text" };
+                    return Err(FeatureError::Request(format!("entities[{name:?}][{row}] is {value}, not {must}")));
+                }
+            };
+            match part {
+                Some(part) => key.iter_mut().for_each(|parts| parts.push(part.clone())),
+                None => *key = None,
+            }
+        }
+    }
+    let bytes = |key: Option<Vec<KeyPart>>| key.map_or_else(|| RESERVED_KEY.to_vec(), |key| EntityKey(key).to_bytes());
+    Ok(keys.into_iter().map(bytes).collect())
+}
+
+/// The values of a field with the type that holds all of them. Nulls alone are floats.
+fn typed(name: &str, values: &[Json]) -> Result<(Type, Vec<Value>), FeatureError> {
+    let kind_of = |value: &Json| match value {
+        Json::Null => None,
+        Json::Bool(_) => Some(Type::Bool),
+        Json::Number(number) if number.is_i64() => Some(Type::Int),
+        Json::Number(_) => Some(Type::Float),
+        // Lists and objects are refused below.
+        Json::String(_) | Json::Array(_) | Json::Object(_) => Some(Type::Text),
+    };
+    let mut kind: Option<Type> = None;
+    for (row, value) in values.iter().enumerate() {
+        let bad = |what: &str| Err(FeatureError::Request(format!("{name:?}: value {row}, {value}, {what}")));
+        if value.is_array() || value.is_object() {
+            return bad("is no single value");
+        }
+        kind = match (kind, kind_of(value)) {
+            (None, found) => found,
+            (known, None) => known,
+            (Some(known), Some(found)) if known == found => Some(known),
+            (Some(Type::Int | Type::Float), Some(Type::Int | Type::Float)) => Some(Type::Float),
+            (Some(known), Some(_)) => return bad(&format!("is of another type than those before it, {known}")),
+        };
+    }
+    let kind = kind.unwrap_or(Type::Float);
+    let value = |value: &Json| match value {
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(value), _) if kind == Type::Int => Value::Int(value),
+            (_, Some(value)) => Value::Float(value),
+            _ => Value::Null,
+        },
+        Json::String(text) => Value::Text(text.as_str().into()),
+        Json::Null | Json::Array(_) | Json::Object(_) => Value::Null,
+    };
+    Ok((kind, values.iter().map(value).collect()))
+}
