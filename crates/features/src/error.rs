@@ -6,6 +6,8 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use thiserror::Error;
 
+use paceline_core::Timestamp;
+
 /// Why features could not be computed, grouped by what the caller can change.
 #[derive(Debug, Error)]
 pub enum FeatureError {
@@ -102,6 +104,22 @@ pub enum FeatureError {
         path: PathBuf,
         /// What went wrong.
         cause: String,
+    },
+    /// A stream is asked for a time whose rows it no longer holds: ask for a later one.
+    #[error("the stream no longer holds what was known at {at}; the earliest time it answers for is {earliest}")]
+    TooEarly {
+        /// The time that was asked for.
+        at: Timestamp,
+        /// The earliest that can be.
+        earliest: Timestamp,
+    },
+    /// Saved state of a stream cannot be used: build the state again from the events.
+    #[error("the {what} of the stream cannot be used: {problem}; build it again from the events")]
+    SavedState {
+        /// A snapshot, or the spilled state of an entity.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
     },
     /// Arrow refused: the message is its own.
     #[error("{context}: {cause}")]

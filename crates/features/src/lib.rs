@@ -10,8 +10,10 @@ pub mod expression;
 pub mod partition;
 pub mod point_in_time;
 pub mod source;
+pub mod stream;
 pub mod window;
 
 pub use declare::{Aggregate, Feature, FeatureView, Placement};
 pub use error::FeatureError;
 pub use source::SourceTable;
+pub use stream::{Stream, StreamOptions};

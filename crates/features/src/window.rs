@@ -3,18 +3,21 @@
 //! An entity's rows lie in order (event time, available time, position). A row counts at `t` when
 //! `known_from < t <= known_until`, where `known_from` is the later of event and available time, and `known_until` the
 //! available time of the version that replaces it. The window is `[t - w, t)` in event time; since a known row's event
-//! time is before `t`, it is always a *suffix* of the known rows, and that is what all three evaluations build on:
+//! time is before `t`, it is always a *suffix* of the known rows, and that is what all four evaluations build on:
 //!
 //! - [`in_order`]: rows become known in their order (no late rows, no corrections; a constant delay is fine). The known
 //!   rows are a prefix, a window is a range of positions, and one pass with running sums answers every spine row.
 //! - [`late`]: rows become known out of order, or stop counting. A tree over positions, updated as time passes.
 //! - [`scan`]: one entity at one time, from the raw rows: what a request does.
+//! - [`kept`]: one entity at one time, from the rows and running sums that a [`crate::stream`] keeps current. It needs
+//!   every row that it holds to be known and not replaced; where one is not, the stream lets [`scan`] do it.
 //!
-//! All three give the same bits: sums are exact ([`exact`]) and rounded once ([`rounding`]), everything else picks a row.
+//! All four give the same bits: sums are exact ([`exact`]) and rounded once ([`rounding`]), everything else picks a row.
 
 pub(crate) mod cells;
 pub(crate) mod exact;
 pub(crate) mod in_order;
+pub(crate) mod kept;
 pub(crate) mod late;
 pub(crate) mod rounding;
 pub(crate) mod scan;

@@ -75,7 +75,8 @@ pub(crate) struct EntityDictionary {
 }
 
 /// A key column in canonical form.
-enum KeyColumn {
+#[derive(Debug)]
+pub(crate) enum KeyColumn {
     Integers(ArrayRef),
     Texts(ArrayRef),
     /// So many rows without any value, which therefore fit a column of either type.
@@ -253,7 +254,8 @@ fn look_up<K: Hash + Eq + std::borrow::Borrow<Q>, Q: Hash + Eq + ?Sized>(known: 
     key.and_then(|key| known.get(key)).copied().unwrap_or(NOBODY)
 }
 
-fn key_column(rows: &RecordBatch, name: &str, table: &str, view: &str) -> Result<KeyColumn, FeatureError> {
+/// A key column of a table.
+pub(crate) fn key_column(rows: &RecordBatch, name: &str, table: &str, view: &str) -> Result<KeyColumn, FeatureError> {
     let needed_by = || format!("view {view}");
     let array = column_named(rows, name, table, needed_by)?;
     let is_text = |data_type: &DataType| data_type.is_string();

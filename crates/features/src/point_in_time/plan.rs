@@ -1,5 +1,7 @@
 //! A view made ready for one source: columns numbered, windows told apart.
 
+use arrow::array::RecordBatch;
+
 use paceline_core::{Period, Timestamp};
 
 use super::column::{Column, Needs, column_named};
@@ -50,10 +52,37 @@ impl ViewPlan {
     }
 }
 
+/// A column that features aggregate.
+#[derive(Debug, Clone)]
+pub(crate) struct WantedColumn {
+    pub name: String,
+    pub needs: Needs,
+    /// The first feature that needs it, for messages.
+    pub needed_by: String,
+}
+
+impl WantedColumn {
+    /// Its values in a source.
+    pub(crate) fn read(&self, rows: &RecordBatch, table: &str) -> Result<Column, FeatureError> {
+        let array = column_named(rows, &self.name, table, || self.needed_by.clone())?;
+        Column::read(array, self.needs, &self.name, table, &self.needed_by)
+    }
+}
+
 /// Plans several views over one source and reads every column that they need once.
 pub(crate) fn plan(views: &[&FeatureView], source: &SourceTable) -> Result<(Vec<ViewPlan>, Vec<Column>), FeatureError> {
     let table = format!("source {:?}", source.name);
-    let mut wanted: Vec<(&str, Needs, String)> = Vec::new();
+    let (plans, wanted) = plan_views(views, source.event_time.is_none())?;
+    let columns = wanted.iter().map(|column| column.read(&source.rows, &table)).collect::<Result<_, _>>()?;
+    Ok((plans, columns))
+}
+
+/// Plans several views over one source, and tells which columns they need.
+pub(crate) fn plan_views(
+    views: &[&FeatureView],
+    is_static: bool,
+) -> Result<(Vec<ViewPlan>, Vec<WantedColumn>), FeatureError> {
+    let mut wanted: Vec<WantedColumn> = Vec::new();
     let mut plans = Vec::with_capacity(views.len());
     for view in views {
         check_schedule(view)?;
@@ -63,11 +92,11 @@ pub(crate) fn plan(views: &[&FeatureView], source: &SourceTable) -> Result<(Vec<
             let subject = format!("feature {}.{}", view.name, feature.name);
             let column = match &feature.of {
                 Some(name) => {
-                    let index = wanted.iter().position(|(known, ..)| known == name).unwrap_or_else(|| {
-                        wanted.push((name, Needs::default(), subject));
+                    let index = wanted.iter().position(|known| known.name == *name).unwrap_or_else(|| {
+                        wanted.push(WantedColumn { name: name.clone(), needs: Needs::default(), needed_by: subject });
                         wanted.len() - 1
                     });
-                    wanted[index].1.add(feature.aggregate);
+                    wanted[index].needs.add(feature.aggregate);
                     Some(index)
                 }
                 None if matches!(feature.aggregate, Aggregate::Count | Aggregate::SecondsSinceLast) => None,
@@ -82,17 +111,9 @@ pub(crate) fn plan(views: &[&FeatureView], source: &SourceTable) -> Result<(Vec<
             });
             features.push(FeaturePlan { aggregate: feature.aggregate, column, window });
         }
-        let is_static = source.event_time.is_none();
         plans.push(ViewPlan { view: (*view).clone(), features, windows, is_static });
     }
-    let columns = wanted
-        .into_iter()
-        .map(|(name, needs, subject)| {
-            let array = column_named(&source.rows, name, &table, || subject.clone())?;
-            Column::read(array, needs, name, &table, &subject)
-        })
-        .collect::<Result<_, _>>()?;
-    Ok((plans, columns))
+    Ok((plans, wanted))
 }
 
 fn check_schedule(view: &FeatureView) -> Result<(), FeatureError> {

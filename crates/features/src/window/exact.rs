@@ -91,6 +91,28 @@ impl FixedPoint {
     /// The scale of a column of integers.
     pub(crate) const INTEGERS: FixedPoint = FixedPoint { low: 0 };
 
+    /// Bits that one value may have where 2^32 of them must keep invariant 1.
+    const ROOMY_BITS: i32 = 94;
+
+    /// A scale for up to 2^32 values, now of this span and later of any that [`FixedPoint::fits`], with the room to
+    /// spare on both sides. `None` where the span is too wide for one, or holds an infinity.
+    pub(crate) fn roomy(span: Span) -> Option<FixedPoint> {
+        if !span.finite {
+            return None;
+        }
+        let (low, high) = if span.low > span.high { (0, 0) } else { (span.low, span.high) };
+        let room = FixedPoint::ROOMY_BITS - (high - low);
+        (room >= 0).then(|| FixedPoint { low: (low - room / 2).max(LOWEST_EXPONENT) })
+    }
+
+    /// Whether a value keeps invariant 1 of a roomy scale.
+    #[inline]
+    pub(crate) fn fits(self, value: f64) -> bool {
+        let mut span = Span::EMPTY;
+        span.add(value);
+        span.finite && (span.low > span.high || (span.low >= self.low && span.high <= self.low + Self::ROOMY_BITS))
+    }
+
     /// Exponent of the unit.
     #[inline]
     pub(crate) fn exponent(self) -> i32 {
@@ -157,6 +179,13 @@ impl Square {
     pub(crate) fn minus(self, other: Square) -> Square {
         let (low, borrow) = self.low.overflowing_sub(other.low);
         Square { low, high: self.high.wrapping_sub(other.high).wrapping_sub(u128::from(borrow)) }
+    }
+
+    /// The number that has these little-endian limbs.
+    #[inline]
+    pub(crate) fn from_limbs(limbs: [u64; 4]) -> Square {
+        let pair = |low: u64, high: u64| u128::from(high) << 64 | u128::from(low);
+        Square { low: pair(limbs[0], limbs[1]), high: pair(limbs[2], limbs[3]) }
     }
 
     /// `self * factor`, modulo 2^256.
