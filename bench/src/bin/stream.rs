@@ -165,10 +165,12 @@ fn source(random: &mut Random, events: usize, case: &Case) -> SourceTable {
 fn slice(source: &SourceTable, first: usize, count: usize) -> SourceTable {
     let times = |times: &Option<Vec<Timestamp>>| times.as_ref().map(|times| times[first..first + count].to_vec());
     SourceTable {
+        name: source.name.clone(),
         rows: source.rows.slice(first, count),
         event_time: times(&source.event_time),
         available_time: times(&source.available_time),
-        ..source.clone()
+        available_time_column: None,
+        event_id: source.event_id.clone(),
     }
 }
 
