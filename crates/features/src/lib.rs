@@ -11,6 +11,8 @@ pub mod partition;
 pub mod point_in_time;
 pub mod source;
 pub mod stream;
+#[cfg(test)]
+mod time_honesty_tests;
 pub mod window;
 
 pub use declare::{Aggregate, Feature, FeatureView, Placement};
