@@ -19,6 +19,10 @@ const FASTER_MIN: f64 = 1.03;
 /// the floor on tuning data the luckiest is often the fastest, so quality decides where speed does not.
 const AS_FAST: f64 = 1.1;
 
+/// Another slice of the same size draws its own noise: the difference of two estimates has the square root of two times
+/// the spread of one.
+const ANOTHER_SLICE: f64 = std::f64::consts::SQRT_2;
+
 /// Wall time of one request on one thread in process, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
@@ -115,6 +119,15 @@ pub enum Rejection {
         /// The floor.
         keep: f64,
     },
+    /// It holds the floor on the tuning slice by so little that it may well miss it on another, and a kept step does not.
+    Narrow {
+        /// Lower end of retention on the tuning slice.
+        low: f64,
+        /// Lower end of what another slice of the same size is likely to show.
+        foreseen: f64,
+        /// The floor.
+        keep: f64,
+    },
     /// It would do, but another way of the same rung is faster.
     Outrun {
         /// Median of the step in milliseconds.
@@ -149,6 +162,14 @@ impl fmt::Display for Rejection {
                 percent_down(*low),
                 100.0 * high,
                 100.0 * keep
+            ),
+            Rejection::Narrow { low, foreseen, keep } => write!(
+                f,
+                "holds the floor of {:.2} % on the tuning slice with a lower end of {:.2} %; on another slice {:.2} % must \
+                 be expected",
+                100.0 * keep,
+                percent_down(*low),
+                percent_down(*foreseen)
             ),
             Rejection::Outdone { low, by, by_low } => write!(
                 f,
@@ -192,6 +213,17 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// Lower end of the 95 % prediction interval of retention on another slice of the same size.
+    #[must_use]
+    pub fn foreseen_low(&self) -> f64 {
+        self.retention.value - ANOTHER_SLICE * (self.retention.value - self.retention.low)
+    }
+
+    /// Whether it is likely to hold the floor on another slice too.
+    fn is_sturdy(&self, budget: &Budget) -> bool {
+        self.foreseen_low() >= budget.keep
+    }
+
     /// Which bounds of the budget this step breaks; empty when it holds all of it.
     #[must_use]
     pub fn breaks(&self, budget: &Budget) -> Vec<Break> {
@@ -268,27 +300,33 @@ impl Search {
 
     /// Keeps the fastest of several ways to replace the current step, of those that hold the floor and are faster than
     /// it, and rejects the others; true when one was kept. A way that holds the whole budget goes before one that does
-    /// not; of those within 10 % of the fastest the one that keeps most at its lower end, and of equal ones the first.
+    /// not, and one that is likely to hold the floor on another slice before one that holds it here by luck; the latter
+    /// is rejected when a kept step holds the budget and is likely to go on so. Of those within 10 % of the fastest the
+    /// one is kept that keeps most at its lower end, and of equal ones the first.
     pub fn propose_any(&mut self, trials: Vec<Trial>) -> Result<bool, MetricError> {
         let current_p50_ms = self.current().trial.latency.p50;
+        let (budget, keep) = (self.budget, self.budget.keep);
+        let is_sturdy = self.chosen().is_some_and(|step| step.is_sturdy(&budget));
         let mut able = Vec::new();
         for trial in trials {
             let judged = self.judge(trial)?;
             let p50_ms = judged.trial.latency.p50;
-            if judged.retention.low < self.budget.keep {
-                let rejection = Rejection::BelowFloor { retention: judged.retention, keep: self.budget.keep };
+            if judged.retention.low < keep {
+                let rejection = Rejection::BelowFloor { retention: judged.retention, keep };
                 self.rejected.push((judged, rejection));
             } else if p50_ms * FASTER_MIN > current_p50_ms {
                 self.rejected.push((judged, Rejection::NotFaster { p50_ms, current_p50_ms }));
+            } else if is_sturdy && !judged.is_sturdy(&budget) {
+                let (low, foreseen) = (judged.retention.low, judged.foreseen_low());
+                self.rejected.push((judged, Rejection::Narrow { low, foreseen, keep }));
             } else {
                 able.push(judged);
             }
         }
-        let broken = |judged: &Judged| !judged.breaks(&self.budget).is_empty();
-        // A stable sort: what holds the whole budget first, each part in its order.
-        able.sort_by_key(broken);
-        let holding = able.iter().filter(|judged| !broken(judged)).count();
-        let eligible = if holding > 0 { holding } else { able.len() };
+        let shortcomings = |judged: &Judged| (!judged.breaks(&budget).is_empty(), !judged.is_sturdy(&budget));
+        // A stable sort: the least shortcomings first, each part in its order.
+        able.sort_by_key(shortcomings);
+        let eligible = able.partition_point(|judged| shortcomings(judged) == shortcomings(&able[0]));
         let p50 = |judged: &Judged| judged.trial.latency.p50;
         let fastest = able[..eligible].iter().map(p50).fold(f64::INFINITY, f64::min);
         let as_fast = (0..eligible).filter(|&at| p50(&able[at]) <= fastest * AS_FAST);
@@ -316,11 +354,15 @@ impl Search {
         self.ladder.iter().find(|step| step.trial.name == name)
     }
 
-    /// The fastest kept step that holds the whole budget, `None` when none does.
+    /// The fastest kept step that holds the whole budget, of those that are likely to hold the floor on another slice
+    /// too if there is one; `None` when none holds the budget.
     #[must_use]
     pub fn chosen(&self) -> Option<&Judged> {
         let holding = self.ladder.iter().filter(|step| step.breaks(&self.budget).is_empty());
-        holding.min_by(|a, b| a.trial.latency.p50.total_cmp(&b.trial.latency.p50))
+        holding.min_by(|a, b| {
+            let narrow = |step: &Judged| !step.is_sturdy(&self.budget);
+            narrow(a).cmp(&narrow(b)).then(a.trial.latency.p50.total_cmp(&b.trial.latency.p50))
+        })
     }
 
     /// Steps that miss the budget in the fewest ways, the nearest to the floor first and then those with the least p99,
@@ -418,6 +460,33 @@ mod tests {
         check(0, "lucky", "holds the floor, but as fast is as fast and keeps more: at least 9");
         check(1, "as fast too", "holds the floor, but as fast is faster: p50 2.15 ms against 2.19 ms");
         check(2, "slower", "holds the floor, but as fast is faster: p50 2.15 ms against 2.25 ms");
+    }
+
+    /// Half of the users lose `spread`, the others gain it, so that the interval has a width.
+    fn noisy(name: &str, p50: f64, kept: f64, spread: f64) -> Trial {
+        let metric = RankingKind::Ndcg.at(NonZeroUsize::new(10).expect("above 0"));
+        let values: Vec<f64> =
+            (0..40).map(|user| 0.5 * (kept + if user % 2 == 0 { spread } else { -spread })).collect();
+        let tuning = Measured::ranking(metric, &values, &Units::each(40)).expect("40 users");
+        Trial { tuning, ..trial(name, p50, kept) }
+    }
+
+    #[test]
+    fn what_holds_by_luck_gives_way_to_what_will_hold_again() {
+        // A spread of 0.07 over 40 users is an interval of about 0.018 to each side, 0.025 on another slice.
+        let narrow = || noisy("narrow", 1.0, 0.99, 0.07);
+        let mut search_1 = search(BUDGET);
+        search_1.propose_any(vec![narrow(), noisy("sturdy", 3.0, 0.999, 0.05)]).expect("measured");
+        assert_eq!(names(&search_1).0, ["as written", "sturdy"]);
+        search_1.propose(narrow()).expect("measured");
+        let (step, why) = search_1.rejected.last().expect("rejected");
+        let why = why.to_string();
+        assert!(step.trial.name == "narrow" && why.contains("on another slice 96."), "{why}");
+
+        // Where nothing else holds the latency, what holds the floor here must do.
+        let mut search_2 = search(BUDGET);
+        search_2.propose_any(vec![narrow(), trial("poor", 0.5, 0.9)]).expect("measured");
+        assert_eq!(search_2.chosen().map(|step| step.trial.name.as_str()), Some("narrow"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn markdown() -> String {
     let empty = Map::new();
     let definitions = schema.get("$defs").and_then(Value::as_object).unwrap_or(&empty);
     let mut page = String::from(
-        "# report.json\n\n<!-- Generated from crates/app/src/report/types.rs; `UPDATE_DOCS=1 cargo test -p paceline report` writes it. -->\n\n",
+        "# report.json\n\n<!-- Generated from crates/app/src/report/types.rs; `make docs` writes it. -->\n\n",
     );
     page.push_str("Written by `paceline run`, `demo` and `optimize` beside `report.html`. ");
     page.push_str("The JSON schema is [report.schema.json](report.schema.json).\n\n");

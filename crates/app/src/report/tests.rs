@@ -278,18 +278,21 @@ fn names_cannot_move_the_cursor() {
     assert!(!text.contains('\x1b') && text.contains("as [2Jwritten so"), "{text}");
 }
 
-/// `UPDATE_DOCS=1 cargo test -p paceline report` writes the pages anew.
+/// `PACELINE_WRITE_DOCS=1 cargo test --workspace --lib -- report::` writes the pages anew.
 #[test]
 fn the_reference_pages_are_fresh() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let schema = format!("{}\n", serde_json::to_string_pretty(&reference::json_schema()).unwrap());
     for (name, content) in [("report.md", reference::markdown()), ("report.schema.json", schema)] {
         let path = docs.join(name);
-        if std::env::var_os("UPDATE_DOCS").is_some() {
+        if std::env::var_os("PACELINE_WRITE_DOCS").is_some() {
             std::fs::write(&path, &content).unwrap();
         }
         let written = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(written == content, "docs/{name} is stale; run UPDATE_DOCS=1 cargo test -p paceline report");
+        assert!(
+            written == content,
+            "docs/{name} is stale; run PACELINE_WRITE_DOCS=1 cargo test --workspace --lib -- report::"
+        );
     }
 }
 

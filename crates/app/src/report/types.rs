@@ -390,6 +390,8 @@ pub enum RejectedBecause {
     BelowFloor,
     /// Not faster than what it would replace.
     NotFaster,
+    /// It holds the floor on tuning data by so little that it may well miss it on another slice.
+    TooNarrow,
     /// It would do, but another way of the same idea is faster.
     Outrun,
     /// It would do, but another way of the same idea is as fast within the noise and keeps more.
@@ -405,6 +407,7 @@ impl RejectedBecause {
         match self {
             RejectedBecause::BelowFloor => "below floor",
             RejectedBecause::NotFaster => "not faster",
+            RejectedBecause::TooNarrow => "too narrow",
             RejectedBecause::Outrun => "outrun",
             RejectedBecause::Outdone => "outdone",
             RejectedBecause::NotServed => "not served",
