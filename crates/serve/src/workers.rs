@@ -36,13 +36,16 @@ pub struct Full;
 #[derive(Debug)]
 struct Queue {
     state: Mutex<State>,
-    arrived: Condvar,
+    /// One per thread, by which it is woken.
+    wakers: Vec<Condvar>,
     capacity: usize,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Threads that wait, the last one on top: it is woken first, because its buffers are still in its core's cache.
+    idle: Vec<usize>,
     stopping: bool,
 }
 
@@ -58,12 +61,14 @@ impl Workers {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(threads: usize, capacity: usize) -> std::io::Result<Workers> {
-        let queue = Arc::new(Queue { state: Mutex::default(), arrived: Condvar::new(), capacity });
+        let threads = threads.max(1);
+        let wakers = std::iter::repeat_with(Condvar::new).take(threads).collect();
+        let queue = Arc::new(Queue { state: Mutex::default(), wakers, capacity });
         let mut workers = Workers { queue, threads: Vec::new() };
-        for number in 0..threads.max(1) {
+        for number in 0..threads {
             let queue = Arc::clone(&workers.queue);
             let named = std::thread::Builder::new().name(format!("answer-{number}"));
-            workers.threads.push(named.spawn(move || queue.work())?);
+            workers.threads.push(named.spawn(move || queue.work(number))?);
         }
         Ok(workers)
     }
@@ -78,8 +83,11 @@ impl Workers {
             return Err(Full);
         }
         state.jobs.push_back(Box::new(job));
+        let woken = state.idle.pop();
         drop(state);
-        self.queue.arrived.notify_one();
+        if let Some(thread) = woken {
+            self.queue.wakers[thread].notify_one();
+        }
         Ok(())
     }
 }
@@ -87,7 +95,7 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.queue.state().stopping = true;
-        self.queue.arrived.notify_all();
+        self.queue.wakers.iter().for_each(Condvar::notify_one);
         for thread in self.threads.drain(..) {
             // A worker catches the panics of its jobs, so it ends by itself.
             let _ = thread.join();
@@ -100,7 +108,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self, thread: usize) -> Option<Job> {
         let mut state = self.state();
         loop {
             if let Some(job) = state.jobs.pop_front() {
@@ -109,13 +117,16 @@ impl Queue {
             if state.stopping {
                 return None;
             }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle.push(thread);
+            state = self.wakers[thread].wait(state).unwrap_or_else(PoisonError::into_inner);
+            // Who was woken was taken from the list; a wait may also end by itself.
+            state.idle.retain(|idle| *idle != thread);
         }
     }
 
-    fn work(&self) {
+    fn work(&self, thread: usize) {
         let mut workspace = Workspace::default();
-        while let Some(job) = self.next() {
+        while let Some(job) = self.next(thread) {
             // A panic is a bug, but one request's: its caller sees the dropped channel, the next request is answered.
             if catch_unwind(AssertUnwindSafe(|| job(&mut workspace))).is_err() {
                 tracing::error!("a request panicked; this is a bug");
