@@ -24,8 +24,8 @@ impl Default for SimilarUsersSpec {
     }
 }
 
-/// Votes below this weight are left out: twenty half-lives.
-const VOTE_MIN: f64 = 1e-6;
+/// Votes below this weight are left out: seven half-lives.
+const VOTE_MIN: f64 = 0.01;
 
 /// Everybody's taste and recent purchases as known before `t`.
 #[must_use]

@@ -118,6 +118,21 @@ impl CandidateCounts {
 /// worse.
 const CAUSE_WEIGHT_MIN: f32 = 1.0 / 16.0;
 
+/// Of a longer history only the newest so many items are causes, and make the user similar to others: it bounds the time
+/// of one request.
+const CAUSES_MAX: usize = 300;
+
+/// The newest [`CAUSES_MAX`] items, ordered by item; of equally new ones those with the smaller numbers.
+fn newest(history: &[HistoryItem], causes: &mut Vec<HistoryItem>) {
+    causes.clear();
+    causes.extend_from_slice(history);
+    if causes.len() > CAUSES_MAX {
+        causes.select_nth_unstable_by_key(CAUSES_MAX - 1, |bought| (std::cmp::Reverse(bought.last), bought.item));
+        causes.truncate(CAUSES_MAX);
+        causes.sort_unstable_by_key(|bought| bought.item);
+    }
+}
+
 /// One item of a user's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryItem {
@@ -177,6 +192,7 @@ pub struct Scratch {
     scores: [Vec<f32>; CandidateScore::ALL.len()],
     users: SimilarUsersScratch,
     groups: Vec<f32>,
+    causes: Vec<HistoryItem>,
     /// Weight of the user's history: what [`CandidateScore::ItemItem`] and [`CandidateScore::Together`] grow with.
     pub history_weight: f32,
     /// Sum of the similarities of the most similar users: what their votes grow with.
@@ -242,6 +258,11 @@ impl Retriever {
             if let Some(&group) = self.groups.get(bought.item as usize) {
                 scratch.groups[group as usize] += (-age_days / self.taste_half_life_days).exp2() as f32;
             }
+        }
+        newest(&user.history, &mut scratch.causes);
+        for bought in &scratch.causes {
+            let age_days = now.seconds_since(bought.last).max(0.0) / 86_400.0;
+            let weight = (-age_days / self.half_life_days).exp2() as f32;
             if weight < CAUSE_WEIGHT_MIN {
                 continue;
             }
@@ -262,7 +283,8 @@ impl Retriever {
             }
         }
         let votes = Votes { wide: similar, close: closest, close_slow: closest_slow };
-        scratch.neighbour_weight = self.similar_users.score(&user.history, now, user.number, &mut scratch.users, votes);
+        scratch.neighbour_weight =
+            self.similar_users.score(&scratch.causes, now, user.number, &mut scratch.users, votes);
         for (score, &number) in group.iter_mut().zip(&self.groups) {
             *score = scratch.groups[number as usize];
         }
@@ -408,5 +430,17 @@ mod tests {
         retriever.score(&UserState::default(), day(100), true, &[], &mut scratch);
         retriever.whole_catalogue(&scratch, &mut into);
         assert_eq!(into, [1, 2, 4]);
+    }
+
+    #[test]
+    fn only_the_newest_items_are_causes() {
+        let bought = |item: u32, at: i64| HistoryItem { item, count: 1, last: day(at) };
+        let mut causes = Vec::new();
+        newest(&[bought(1, 5), bought(2, 4)], &mut causes);
+        assert_eq!(causes, [bought(1, 5), bought(2, 4)]);
+        // Of equally old ones those with the smaller numbers stay.
+        let history: Vec<_> = (0..302).map(|item| bought(item, if item < 2 { 50 } else { 49 })).collect();
+        newest(&history, &mut causes);
+        assert_eq!((causes.len(), causes[0].item, causes[299].item), (300, 0, 299));
     }
 }

@@ -35,6 +35,8 @@ pub struct SimilarUsers {
     postings: Rows<f32>,
     /// Per user what they bought lately, by falling fast vote.
     recent: Rows<[f32; 2]>,
+    /// Per user how many of these still count in the fast vote.
+    fast_counts: Vec<u32>,
 }
 
 /// How many nearest users vote.
@@ -119,7 +121,7 @@ impl SimilarUsers {
         }
         let mut postings = Rows::default();
         by_item.into_iter().for_each(|users| postings.push(users));
-        SimilarUsers { circles, half_life_days, postings, recent }
+        SimilarUsers { circles, half_life_days, postings, fast_counts: fast_counts(&recent), recent }
     }
 
     /// Adds the votes of the nearest users and returns the sum of similarities in the close circle. `myself` is the
@@ -178,8 +180,7 @@ impl SimilarUsers {
 
     /// What a user bought lately, newest first: where the fast vote counts, and what is older.
     fn recent_of(&self, user: u32) -> (&[RecentItem], &[RecentItem]) {
-        let row = self.recent.row(user);
-        row.split_at(row.partition_point(|(_, [fast, _])| *fast >= FAST_VOTE_MIN))
+        self.recent.row(user).split_at(self.fast_counts[user as usize] as usize)
     }
 
     /// The arrays of its file.
@@ -231,16 +232,18 @@ impl SimilarUsers {
             return file.inconsistent("similar_users.recent_fast".to_owned(), "not in order".into(), must);
         }
         let votes = fast.iter().copied().zip(values("recent_slow", recent_count)?);
+        let recent = Rows {
+            offsets: recent_offsets,
+            entries: recent_items.into_iter().zip(votes.map(|(fast, slow)| [fast, slow])).collect(),
+        };
         Ok(SimilarUsers {
             circles,
             half_life_days,
+            fast_counts: fast_counts(&recent),
+            recent,
             postings: Rows {
                 offsets: posting_offsets,
                 entries: posting_users.into_iter().zip(posting_weights).collect(),
-            },
-            recent: Rows {
-                offsets: recent_offsets,
-                entries: recent_items.into_iter().zip(votes.map(|(fast, slow)| [fast, slow])).collect(),
             },
         })
     }
@@ -260,6 +263,11 @@ impl SimilarUsers {
     pub fn user_count(&self) -> usize {
         self.recent.len()
     }
+}
+
+fn fast_counts(recent: &Rows<[f32; 2]>) -> Vec<u32> {
+    let count = |row: &[RecentItem]| row.partition_point(|(_, [fast, _])| *fast >= FAST_VOTE_MIN) as u32;
+    (0..recent.len() as u32).map(|user| count(recent.row(user))).collect()
 }
 
 /// [`SimilarUsers`] as flat arrays.
