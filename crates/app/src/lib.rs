@@ -11,6 +11,7 @@
 //! - [`stores`]: where a command keeps what outlives it.
 //! - [`verbs`]: one module per command; [`cli`] chooses among them; [`messages`] is how they speak.
 
+pub mod catalog;
 pub mod cli;
 pub mod init;
 pub mod lookup;

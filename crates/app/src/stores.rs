@@ -68,15 +68,20 @@ impl StoreArguments {
     /// # Errors
     /// As [`StoreArguments::open`], and when there is no embedded store.
     pub fn open_existing(&self, folder: &Path) -> anyhow::Result<Arc<dyn OnlineStore>> {
-        let embedded = self.embedded_folder(folder);
-        if self.store.is_none() && !embedded.is_dir() {
+        if !self.exists(folder) {
             bail!(
                 "there is no online store at {}; write one with `paceline features materialize`, or name another with \
                  --store or --data-dir",
-                embedded.display()
+                self.embedded_folder(folder).display()
             );
         }
         self.open(folder)
+    }
+
+    /// Whether there is a store to open: a shared one always, an embedded one when it was written before.
+    #[must_use]
+    pub fn exists(&self, folder: &Path) -> bool {
+        self.store.is_some() || self.embedded_folder(folder).is_dir()
     }
 
     fn embedded_folder(&self, folder: &Path) -> PathBuf {

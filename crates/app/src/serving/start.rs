@@ -15,6 +15,7 @@ use paceline_serve::recommend::tables::ViewColumns;
 use paceline_serve::{EventSource, Options, Parts, Subject};
 
 use super::publish::{Artifact, columns_of, goal_of};
+use crate::catalog::{catalog, columns_read};
 use crate::lookup::{ViewTypes, view_types};
 use crate::pipeline::{Pipeline, Source};
 
@@ -54,12 +55,13 @@ pub fn parts(
     log: Arc<dyn EventLog>,
     options: Options,
 ) -> Result<Parts> {
+    let model_columns = columns_read(&artifact);
     let subject = match artifact {
         Artifact::Recommender(model) => Subject::Recommender { model, user_column: goal_of(pipeline)?.user.clone() },
         Artifact::Rows(predictor) => Subject::Rows { views: views_of(pipeline, &predictor)?, predictor },
         Artifact::Features => Subject::Features,
     };
-    let features = match feature_set(pipeline) {
+    let features = match feature_set(pipeline, &model_columns) {
         Ok(set) => Some(set).filter(|set| !set.views.is_empty()),
         // A model is served where its sources need not be.
         Err(error) if !matches!(subject, Subject::Features) => {
@@ -81,7 +83,7 @@ pub fn parts(
 }
 
 /// What may be looked up: the views and request-time features of the pipeline.
-fn feature_set(pipeline: &Pipeline) -> Result<FeatureSet> {
+fn feature_set(pipeline: &Pipeline, model_columns: &[String]) -> Result<FeatureSet> {
     let view = |view: &FeatureView| {
         let ViewTypes { keys, features } = view_types(pipeline, view)?;
         let name = |feature: &Feature| format!("{}.{}", view.name, feature.name);
@@ -96,6 +98,7 @@ fn feature_set(pipeline: &Pipeline) -> Result<FeatureSet> {
         request_features: request_features
             .map(|named| RequestFeature { name: named.name.clone(), expression: named.expression.clone() })
             .collect(),
+        catalog: catalog(pipeline, model_columns)?,
     })
 }
 

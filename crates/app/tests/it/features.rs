@@ -158,6 +158,38 @@ fn built_computed_and_stored_values_are_the_same_in_both_stores() {
     assert_eq!((&shared["features"], &shared["views"]), (&stored["features"], &stored["views"]));
 }
 
+#[test]
+fn a_list_says_where_features_come_from_and_who_uses_them() {
+    let case = Case::new();
+    let of = |listed: &Value, name: &str| {
+        listed["features"].as_array().unwrap().iter().find(|feature| feature["name"] == name).unwrap().clone()
+    };
+    let before = case.json(&["features", "list", "p.toml"], 0);
+    assert_eq!(before["features"].as_array().unwrap().len(), 6);
+    let spend = of(&before, "user.spend_30d");
+    assert_eq!(
+        (&spend["what"], &spend["kind"], &spend["schedule"]),
+        (&json!("sum(amount) over 30d"), &json!("float"), &json!("1d"))
+    );
+    let expected = [("amount", json!("quantity * price")), ("quantity", Value::Null), ("price", Value::Null)];
+    for (at, (name, expression)) in expected.into_iter().enumerate() {
+        assert_eq!(spend["reads"][at], json!({"name": name, "expression": expression}));
+    }
+    assert_eq!((&spend["used_by"], &spend["as_of"]), (&json!(["request.dear"]), &Value::Null));
+    case.json(&["features", "materialize", "p.toml", "--until", UNTIL], 0);
+    assert_eq!(of(&case.json(&["features", "list", "p.toml"], 0), "user.spend_30d")["as_of"], UNTIL);
+
+    let text = |arguments: &[&str]| String::from_utf8(case.run(arguments).stdout).unwrap();
+    let list = text(&["features", "list", "p.toml"]);
+    assert!(list.lines().next().unwrap().starts_with("feature"), "{list}");
+    let described = text(&["features", "describe", "p.toml", "user.spend_30d"]);
+    assert!(described.contains("amount = quantity * price") && described.contains("batch, every 1d"), "{described}");
+    assert_eq!(case.json(&["features", "describe", "p.toml", "user"], 0).as_array().unwrap().len(), 3);
+    let unknown = case.run(&["features", "describe", "p.toml", "user.spend"]);
+    let said = String::from_utf8(unknown.stderr).unwrap();
+    assert!(unknown.status.code() == Some(2) && said.contains("did you mean `user.spend_30d`"), "{said}");
+}
+
 /// A pipeline without a model is served for its features alone, from both stores.
 #[test]
 fn served_features_are_those_that_get_shows() {

@@ -1,4 +1,4 @@
-//! `POST /get-online-features`: Feast's request and answer.
+//! `POST /get-online-features`: Feast's request and answer; the registry page of the admin address.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 
 use super::problem::Problem;
-use crate::online_features::{FeatureError, FeatureRequest, OnlineFeatures};
+use crate::online_features::{Catalog, FeatureError, FeatureRequest, OnlineFeatures};
 use crate::recommend::tables::TableError;
 use crate::service::{Service, now};
 
@@ -40,4 +40,16 @@ pub(super) async fn get_online_features(
         }
     })?;
     Ok(Json(answer).into_response())
+}
+
+/// The registry page; it reads `features.json`.
+pub(super) async fn page() -> Html<String> {
+    const PAGE: &str = include_str!("../../../../web/features.html");
+    const STYLE: &str = include_str!("../../../../web/report.css");
+    Html(PAGE.replacen("/*STYLE*/", STYLE, 1))
+}
+
+/// Every feature with its lineage, and as of when the online store holds it.
+pub(super) async fn catalog(State((service, features)): State<(Arc<Service>, Arc<OnlineFeatures>)>) -> Json<Catalog> {
+    Json(features.set().catalog.as_of(&service.refresher.tables().as_of))
 }

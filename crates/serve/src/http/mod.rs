@@ -56,7 +56,15 @@ pub(crate) fn public(service: Arc<Service>) -> Router {
 
 /// The paths of the admin address.
 pub(crate) fn admin(service: Arc<Service>) -> Router {
-    finish(Router::new(), service)
+    let pages = match &service.features {
+        Some(features) => {
+            let shared = (Arc::clone(&service), Arc::clone(features));
+            let catalog = get(features::catalog).with_state(shared);
+            Router::new().route("/features", get(features::page)).route("/features.json", catalog)
+        }
+        None => Router::new(),
+    };
+    finish(pages, service)
 }
 
 fn finish(router: Router<Arc<Service>>, service: Arc<Service>) -> Router {

@@ -59,7 +59,7 @@ fn features() -> FeatureSet {
     let entity = vec![KeyColumn { name: "user_id".into(), is_number: true }];
     let views = model().description.user_views.into_iter();
     let views = views.map(|columns| ServedView { columns, entity: entity.clone() }).collect();
-    FeatureSet { views, request_features: Vec::new() }
+    FeatureSet { views, ..FeatureSet::default() }
 }
 
 struct Reply {
@@ -315,6 +315,10 @@ fn features_are_looked_up_in_feast_s_form() {
     assert_eq!(reply.json()["results"][1]["statuses"], json!(["PRESENT", "NOT_FOUND"]));
     assert_eq!(ask(json!({"features": ["user:x"], "entities": {"user_id": [1]}})).status, 404);
     assert_eq!(ask(json!({"features": ["user:orders"], "entities": {"user_id": ["a"]}})).status, 400);
+    let admin = |path: &str| send(shop.server.admin_address(), "GET", path, "");
+    assert!(admin("/features").head.contains("text/html") && admin("/features").body.contains("features.json"));
+    assert_eq!(admin("/features.json").json(), json!({"pipeline": "", "features": []}));
+    assert_eq!(shop.get("/features.json").status, 404, "lineage is not public");
     let unreadable = ask(json!({"feature": []}));
     assert!(unreadable.status == 400 && unreadable.body.contains("VIEW:FEATURE"), "{}", unreadable.body);
     shop.store.set_down(true);

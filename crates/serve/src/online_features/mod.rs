@@ -4,6 +4,7 @@
 //! per entity key and feature. Request-time features are computed by the programs that training ran.
 
 mod answer;
+mod catalog;
 mod columns;
 mod request;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use paceline_features::expression::{Program, Type};
 use thiserror::Error;
 
 pub use answer::FeatureAnswer;
+pub use catalog::{Catalog, FeatureEntry, Read, SourceLineage};
 pub use request::FeatureRequest;
 
 use crate::recommend::artifact::RequestFeature;
@@ -39,6 +41,8 @@ pub struct FeatureSet {
     pub views: Vec<ServedView>,
     /// Request-time features, in the pipeline's order; each may read those before it.
     pub request_features: Vec<RequestFeature>,
+    /// Their lineage.
+    pub catalog: Catalog,
 }
 
 /// A view in the online store.

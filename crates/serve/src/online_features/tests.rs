@@ -37,6 +37,7 @@ pub(crate) fn set() -> FeatureSet {
             expression("discount", "item.price - offer"),
             expression("age_s", "extract(epoch from time) - extract(epoch from user.first)"),
         ],
+        ..FeatureSet::default()
     }
 }
 

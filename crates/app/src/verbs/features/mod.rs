@@ -1,7 +1,9 @@
 //! `paceline features`: training sets, the online store, look-ups and the replay.
 
 pub mod build;
+pub mod describe;
 pub mod get;
+pub mod list;
 pub mod materialize;
 pub mod verify;
 
@@ -30,6 +32,8 @@ enum Verb {
     Materialize(materialize::Arguments),
     Get(get::Arguments),
     Verify(verify::Arguments),
+    List(list::Arguments),
+    Describe(describe::Arguments),
 }
 
 /// Runs one of the verbs.
@@ -42,6 +46,8 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
         Verb::Materialize(arguments) => materialize::run(arguments, terminal),
         Verb::Get(arguments) => get::run(arguments, terminal),
         Verb::Verify(arguments) => verify::run(arguments, terminal),
+        Verb::List(arguments) => list::run(arguments, terminal),
+        Verb::Describe(arguments) => describe::run(arguments, terminal),
     }
 }
 
