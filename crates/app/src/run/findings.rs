@@ -28,9 +28,16 @@ pub fn source_data(path: &str, table: &SourceTable, reading: Reading) -> report:
     }
 }
 
-/// Local paths may hold an `@`; a URL's user and password are not shown.
+/// Local paths and the keys of a bucket may hold an `@`; the user and password of a URL are not shown.
 fn shown(path: &str) -> String {
-    if path.contains("://") { stores::without_password(path) } else { path.to_owned() }
+    match path.split_once("://") {
+        Some(("s3", place)) => match place.split_once('/') {
+            Some((bucket, key)) => format!("{}/{key}", stores::without_password(&format!("s3://{bucket}"))),
+            None => stores::without_password(path),
+        },
+        Some(_) => stores::without_password(path),
+        None => path.to_owned(),
+    }
 }
 
 /// What the search is to hold.
@@ -117,6 +124,7 @@ mod tests {
             ("sales.parquet", "sales.parquet"),
             ("week@home/sales.parquet", "week@home/sales.parquet"),
             ("s3://key:secret@bucket/sales", "s3://bucket/sales"),
+            ("s3://bucket/week@home/sales", "s3://bucket/week@home/sales"),
         ] {
             assert_eq!(super::shown(path), shown);
         }

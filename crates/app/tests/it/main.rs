@@ -7,9 +7,11 @@ mod bad_runs;
 mod binary;
 mod command_line;
 mod features;
+mod object_server;
 mod recommender;
 #[path = "../../../store/tests/it/redis_server.rs"]
 #[allow(dead_code, clippy::print_stdout, reason = "it serves the tests of the store too; skips are said")]
 mod redis_server;
 mod serving;
+mod sources;
 mod tabular;

@@ -124,6 +124,62 @@ pub enum SourceError {
         /// What the decoder said.
         cause: String,
     },
+    /// The server has no such bucket.
+    #[error("{location}: {server} has no bucket {bucket:?}; check its name, AWS_REGION and AWS_ENDPOINT_URL")]
+    NoSuchBucket {
+        /// The URL.
+        location: String,
+        /// The bucket.
+        bucket: String,
+        /// Who said so.
+        server: String,
+    },
+    /// The bucket lies in another region than the one that was asked.
+    #[error("{location}: {server} does not hold the bucket {bucket:?} itself; set AWS_REGION to the bucket's region")]
+    WrongRegion {
+        /// The URL.
+        location: String,
+        /// The bucket.
+        bucket: String,
+        /// Who said so.
+        server: String,
+    },
+    /// Nothing says who asks for an object.
+    #[error(
+        "{location}: no keys are set and this machine has no role; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+         AWS_SKIP_SIGNATURE=true for what everybody may read"
+    )]
+    NoIdentity {
+        /// The URL.
+        location: String,
+    },
+    /// The server knows who asks, or does not, and refuses.
+    #[error(
+        "{location}: {server} denies access: {reason}; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, that they may \
+         list the bucket and read the object, and that the object exists: without the right to list, a missing one is \
+         denied too"
+    )]
+    AccessDenied {
+        /// The URL.
+        location: String,
+        /// Who refused.
+        server: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Nobody answers; retrying may help.
+    #[error(
+        "{location}: no answer from {server}: {cause}; is that server up and reachable from here? AWS_ENDPOINT_URL and \
+         AWS_REGION say which one is asked"
+    )]
+    Unreachable {
+        /// The URL.
+        location: String,
+        /// Who was asked.
+        server: String,
+        /// What the network said.
+        cause: String,
+    },
     /// The storage failed; retrying may help.
     #[error("{location} cannot be read: {cause}")]
     Storage {

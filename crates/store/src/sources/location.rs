@@ -3,12 +3,13 @@
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
 
+use object_store::ObjectMeta;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
-use super::SourceError;
 use super::error::near_names;
 use super::objects::Objects;
+use super::{SourceError, s3};
 
 /// More files than this behind one location is a mistake in the location rather than a table.
 const FILES_MAX: usize = 100_000;
@@ -16,7 +17,7 @@ const FILES_MAX: usize = 100_000;
 /// One file of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Its path: relative to the base directory when it lies below it.
+    /// Its path: relative to the base directory when it lies below it; an `s3://` URL for an object.
     pub path: String,
     /// Its size in bytes.
     pub bytes: u64,
@@ -30,33 +31,61 @@ pub(super) struct Located {
     pub(super) files: Vec<SourceFile>,
 }
 
+/// Where the path of a location begins.
+enum Root {
+    /// The local disk; paths below the segments of the base directory are shown from there.
+    Disk(Vec<String>),
+    /// A bucket of that name.
+    Bucket(String),
+}
+
 /// Finds the files behind `location`.
 pub(super) fn locate(location: &str, base_dir: &std::path::Path) -> Result<Located, SourceError> {
-    let base = base_segments(location, base_dir)?;
-    let segments = location_segments(location, &base)?;
-    let objects = Objects::new(Arc::new(LocalFileSystem::new()), location)?;
+    locate_by(location, base_dir, s3::environment())
+}
+
+/// The same with other variables than those of the process.
+fn locate_by(
+    location: &str,
+    base_dir: &std::path::Path,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Located, SourceError> {
+    let (root, segments, objects) = match location.split_once("://") {
+        Some(("s3", path)) => {
+            let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+            check_bucket(location, bucket)?;
+            let (store, known) = s3::open(location, bucket, variables)?;
+            let segments = key.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
+            (Root::Bucket(bucket.to_owned()), segments, Objects::new(store, Some(known), location)?)
+        }
+        _ => {
+            let base = base_segments(location, base_dir)?;
+            let segments: Vec<String> = location_segments(location, &base)?;
+            (Root::Disk(base), segments, Objects::new(Arc::new(LocalFileSystem::new()), None, location)?)
+        }
+    };
     let found = match segments.iter().position(|segment| is_pattern(segment)) {
         Some(first_pattern) => {
-            let below = list_recursively(&objects, &to_path(location, &segments[..first_pattern])?, location)?;
             let pattern: Vec<&str> = segments[first_pattern..].iter().map(String::as_str).collect();
-            let matches = |file: &Found| {
-                let relative: Vec<&str> = file.object.as_ref().split('/').skip(first_pattern).collect();
-                glob_matches(&pattern, &relative)
-            };
+            let holds_some = |folder: &Path| may_hold_matches(&pattern, &segments_after(folder, first_pattern));
+            let folder = to_path(location, &segments[..first_pattern])?;
+            let below = list_recursively(&objects, &folder, location, holds_some)?;
+            let matches = |file: &Found| glob_matches(&pattern, &segments_after(&file.object, first_pattern));
             below.into_iter().filter(matches).collect()
         }
         None => {
             let path = to_path(location, &segments)?;
-            match objects.find(&path)? {
+            // A bucket as a whole is no object.
+            match if segments.is_empty() { None } else { objects.find(&path)? } {
                 Some(meta) => vec![Found { object: path, bytes: meta.size }],
-                None => list_recursively(&objects, &path, location)?,
+                None => list_recursively(&objects, &path, location, |_| true)?,
             }
         }
     };
     if found.is_empty() {
         return Err(SourceError::NotFound { location: location.to_owned(), near: look_alikes(&objects, &segments)? });
     }
-    let mut files: Vec<SourceFile> = found.into_iter().map(|file| file.shown_below(&base)).collect();
+    let mut files: Vec<SourceFile> = found.into_iter().map(|file| file.shown_from(&root)).collect();
     files.sort_by(|a, b| a.object.cmp(&b.object));
     Ok(Located { objects, files })
 }
@@ -67,14 +96,32 @@ struct Found {
 }
 
 impl Found {
-    fn shown_below(self, base: &[String]) -> SourceFile {
-        let prefix = format!("{}/", base.join("/"));
-        let path = match self.object.as_ref().strip_prefix(&prefix) {
-            Some(relative) => relative.to_owned(),
-            None => format!("/{}", self.object),
+    fn shown_from(self, root: &Root) -> SourceFile {
+        let path = match root {
+            Root::Disk(base) => match self.object.as_ref().strip_prefix(&format!("{}/", base.join("/"))) {
+                Some(relative) => relative.to_owned(),
+                None => format!("/{}", self.object),
+            },
+            Root::Bucket(bucket) => format!("s3://{bucket}/{}", self.object),
         };
         SourceFile { path, bytes: self.bytes, object: self.object }
     }
+}
+
+fn check_bucket(location: &str, bucket: &str) -> Result<(), SourceError> {
+    let cause = match bucket {
+        "" => "an S3 URL names a bucket: s3://bucket/folder/file.parquet",
+        name if is_pattern(name) => "the name of the bucket cannot be a pattern",
+        name if name.contains('@') => "keys and passwords belong into the environment, see AWS_ACCESS_KEY_ID",
+        _ => return Ok(()),
+    };
+    // What stands before an `@` may be a password.
+    let shown = location.rsplit_once('@').map_or(location.to_owned(), |(_, rest)| format!("s3://...@{rest}"));
+    Err(SourceError::BadLocation { location: shown, cause: cause.into() })
+}
+
+fn segments_after(path: &Path, skipped: usize) -> Vec<&str> {
+    path.as_ref().split('/').skip(skipped).collect()
 }
 
 /// The segments of the base directory, links resolved so that `..` in a location means what the shell means.
@@ -104,7 +151,7 @@ fn location_segments(location: &str, base: &[String]) -> Result<Vec<String>, Sou
         }
         Some(("file", _)) => return Err(bad("a file URL needs three slashes: file:///directory/file.parquet".into())),
         Some((scheme, _)) => {
-            return Err(bad(format!("{scheme}:// is not supported; use a path or a file:// URL")));
+            return Err(bad(format!("{scheme}:// is not supported; use a path, a file:// or an s3:// URL")));
         }
     };
     if location.trim().is_empty() {
@@ -128,13 +175,21 @@ fn to_path(location: &str, segments: &[String]) -> Result<Path, SourceError> {
         .map_err(|error| SourceError::BadLocation { location: location.to_owned(), cause: error.to_string() })
 }
 
-fn list_recursively(objects: &Objects, root: &Path, location: &str) -> Result<Vec<Found>, SourceError> {
+/// All visible files below `root`, but for those in folders that are not `wanted`.
+fn list_recursively(
+    objects: &Objects,
+    root: &Path,
+    location: &str,
+    wanted: impl Fn(&Path) -> bool,
+) -> Result<Vec<Found>, SourceError> {
     let mut found = Vec::new();
     let mut open = vec![root.clone()];
     while let Some(directory) = open.pop() {
         let list = objects.list(&directory)?;
-        open.extend(list.common_prefixes.into_iter().filter(|prefix| !is_hidden(prefix)));
-        let visible = list.objects.into_iter().filter(|meta| !is_hidden(&meta.location));
+        open.extend(list.common_prefixes.into_iter().filter(|prefix| !is_hidden(prefix) && wanted(prefix)));
+        // Object stores mark a folder by an object of its own name.
+        let is_visible = |meta: &ObjectMeta| !is_hidden(&meta.location) && meta.location != directory;
+        let visible = list.objects.into_iter().filter(is_visible);
         found.extend(visible.map(|meta| Found { object: meta.location, bytes: meta.size }));
         if found.len() > FILES_MAX || open.len() > FILES_MAX {
             return Err(SourceError::BadLocation {
@@ -169,15 +224,26 @@ fn glob_matches(pattern: &[&str], path: &[&str]) -> bool {
         (None, None) => true,
         (Some((&"**", rest)), _) => (0..=path.len()).any(|skipped| glob_matches(rest, &path[skipped..])),
         (Some((first, pattern)), Some((segment, path))) => {
-            let (first, segment): (Vec<char>, Vec<char>) = (first.chars().collect(), segment.chars().collect());
-            segment_matches(&first, &segment) && glob_matches(pattern, path)
+            segment_matches(first, segment) && glob_matches(pattern, path)
         }
         (None, Some(_)) | (Some(_), None) => false,
     }
 }
 
+/// Whether a path below `folder` can match `pattern`.
+fn may_hold_matches(pattern: &[&str], folder: &[&str]) -> bool {
+    match (pattern.split_first(), folder.split_first()) {
+        (Some((&"**", _)), _) | (Some(_), None) => true,
+        (Some((first, pattern)), Some((segment, folder))) => {
+            segment_matches(first, segment) && may_hold_matches(pattern, folder)
+        }
+        (None, _) => false,
+    }
+}
+
 /// Greedy matching with one backtrack point: linear in practice, quadratic at worst.
-fn segment_matches(pattern: &[char], text: &[char]) -> bool {
+fn segment_matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -229,6 +295,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_folders_that_can_hold_a_match_are_listed() {
+        for (pattern, folder, expected) in [
+            ("*.csv", "a", false),
+            ("*/*.csv", "a", true),
+            ("a*/*.csv", "b", false),
+            ("a*/*.csv", "ab/c", false),
+            ("a/**/x.csv", "a/b/c", true),
+            ("a/**/x.csv", "b", false),
+            ("**", "a/b", true),
+        ] {
+            let (pattern, segments): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), folder.split('/').collect());
+            assert_eq!(may_hold_matches(&pattern, &segments), expected, "{pattern:?} {folder}");
+        }
+    }
+
     fn located(location: &str, files: &[&str]) -> Result<Vec<String>, SourceError> {
         let directory = tempfile::tempdir().unwrap();
         for file in files {
@@ -265,7 +347,10 @@ mod tests {
             ("data/transactons.parquet", "did you mean transactions.parquet?"),
             ("dat", "did you mean data?"),
             ("data/*.csv", "data/*.csv: no such file"),
-            ("s3://bucket/x.parquet", "s3:// is not supported"),
+            ("gs://bucket/x.parquet", "gs:// is not supported"),
+            ("s3:///x.parquet", "names a bucket"),
+            ("s3://b*/x.parquet", "cannot be a pattern"),
+            ("s3://key:word@bucket/x.parquet", "\"s3://...@bucket/x.parquet\" cannot be read"),
             ("file://x.parquet", "three slashes"),
             ("", "it is empty"),
         ] {

@@ -1,8 +1,9 @@
 //! Source tables: Parquet and CSV files, directories and globs, read as a stream of Arrow batches.
 //!
-//! A location is a path relative to a base directory, an absolute path, or a `file://` URL; it names a file, a
-//! directory (its files, recursively, without names that begin with `.` or `_`), or a glob (`*` and `?` within one path
-//! segment, `**` over any number). Files are read in the order of their paths and must agree in their columns.
+//! A location is a path relative to a base directory, an absolute path, a `file://` URL, or an `s3://bucket/key` URL of
+//! S3 or a server that speaks like it, which the environment names; it names a file, a directory (its files, recursively,
+//! without names that begin with `.` or `_`), or a glob (`*` and `?` within one path segment, `**` over any number).
+//! Files are read in the order of their paths and must agree in their columns.
 //!
 //! What a reader of batches may rely on:
 //! - every file has the same columns with the same types ([`SourceReader::schema`]), in the same order;
@@ -32,6 +33,7 @@ mod location;
 mod objects;
 mod parquet;
 mod reader;
+mod s3;
 mod write;
 
 pub use csv::CsvType;

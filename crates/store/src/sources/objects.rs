@@ -9,21 +9,28 @@ use object_store::{ListResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::runtime::{Builder, Runtime};
 
 use super::SourceError;
+use super::s3::{Bucket, is_transport_failure};
 
 /// Reads objects from one store. Its calls block, so they must not be made from within an async task.
 #[derive(Debug)]
 pub(super) struct Objects {
     store: Arc<dyn ObjectStore>,
+    /// `None` for the local disk.
+    bucket: Option<Bucket>,
     runtime: Runtime,
 }
 
 impl Objects {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, location: &str) -> Result<Self, SourceError> {
+    pub(super) fn new(
+        store: Arc<dyn ObjectStore>,
+        bucket: Option<Bucket>,
+        location: &str,
+    ) -> Result<Self, SourceError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|cause| SourceError::Storage {
             location: location.to_owned(),
             cause: format!("no event loop: {cause}"),
         })?;
-        Ok(Objects { store, runtime })
+        Ok(Objects { store, bucket, runtime })
     }
 
     /// The object at exactly `path`, `None` when there is none.
@@ -31,7 +38,13 @@ impl Objects {
         match self.runtime.block_on(self.store.head(path)) {
             Ok(meta) => Ok(Some(meta)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(storage_error(path, &error)),
+            Err(error) if self.bucket.is_none() || is_transport_failure(&error) => Err(self.error(path, &error)),
+            // A question about an object is answered without a body, so without a reason; one for its bytes has one.
+            Err(error) => match self.runtime.block_on(self.store.get_range(path, 0..1)) {
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(reasoned) => Err(self.error(path, &reasoned)),
+                Ok(_) => Err(self.error(path, &error)),
+            },
         }
     }
 
@@ -42,16 +55,19 @@ impl Objects {
             Err(object_store::Error::NotFound { .. }) => {
                 Ok(ListResult { common_prefixes: Vec::new(), objects: Vec::new(), extensions: Default::default() })
             }
-            Err(error) => Err(storage_error(path, &error)),
+            Err(error) => Err(self.error(path, &error)),
         }
     }
 
     /// The bytes of each range, in order; neighbouring ranges are fetched together.
     pub(super) fn read(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, SourceError> {
-        self.runtime.block_on(self.store.get_ranges(path, ranges)).map_err(|error| storage_error(path, &error))
+        self.runtime.block_on(self.store.get_ranges(path, ranges)).map_err(|error| self.error(path, &error))
     }
-}
 
-fn storage_error(path: &Path, error: &object_store::Error) -> SourceError {
-    SourceError::Storage { location: path.to_string(), cause: error.to_string() }
+    fn error(&self, path: &Path, error: &object_store::Error) -> SourceError {
+        match &self.bucket {
+            Some(bucket) => bucket.explain(path, error),
+            None => SourceError::Storage { location: path.to_string(), cause: error.to_string() },
+        }
+    }
 }

@@ -10,7 +10,8 @@ use crate::pipeline::text::ExpressionText;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RawSource {
-    /// A Parquet or CSV file, a directory of them, or a pattern with `*`. Relative to the pipeline file.
+    /// A Parquet or CSV file, a directory of them, or a pattern with `*`. Relative to the pipeline file, or the URL of a
+    /// bucket: `s3://bucket/folder/*.parquet`.
     pub path: Option<String>,
     /// A database or warehouse read by an ADBC driver. Not yet supported in this version: use `path`.
     pub adbc: Option<RawAdbc>,
