@@ -5,7 +5,7 @@ use clap::Args;
 use paceline_serve::online_features::{FeatureEntry, Read};
 
 use super::Outcome;
-use super::list::{CatalogArguments, placement};
+use super::list::{CatalogArguments, kind_name, placement};
 use crate::messages::Terminal;
 use crate::pipeline::mistake::suggest;
 
@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
 fn describe(feature: &FeatureEntry) -> String {
     let mut lines = vec![feature.name.clone(), field("what", &feature.what)];
     if let Some(kind) = feature.kind {
-        lines.push(field("type", &kind.to_string()));
+        lines.push(field("type", kind_name(kind)));
     }
     if let Some(source) = &feature.source {
         lines.push(field("source", &format!("{}, {}", source.name, source.location)));
@@ -56,7 +56,7 @@ fn describe(feature: &FeatureEntry) -> String {
         None => read.name.clone(),
     };
     let reads: Vec<String> = feature.reads.iter().map(shown).collect();
-    lines.push(field("reads", &reads.join("\n           ")));
+    lines.push(field("reads", &reads.join("\n             ")));
     lines.push(field("placement", &placement(feature)));
     lines.extend(feature.ttl.map(|ttl| field("ttl", &ttl.to_string())));
     if feature.source.is_some() {
@@ -69,5 +69,5 @@ fn describe(feature: &FeatureEntry) -> String {
 }
 
 fn field(name: &str, value: &str) -> String {
-    format!("  {name:9}{value}")
+    format!("  {name:11}{value}")
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use paceline_features::expression::Type;
 use paceline_serve::online_features::{Catalog, FeatureEntry};
 
 use super::{Outcome, open};
@@ -87,6 +88,17 @@ pub(super) fn placement(feature: &FeatureEntry) -> String {
     feature.schedule.map_or_else(|| name.to_owned(), |every| format!("{name}, every {every}"))
 }
 
+/// A type as `--json` names it.
+pub(super) fn kind_name(kind: Type) -> &'static str {
+    match kind {
+        Type::Bool => "bool",
+        Type::Int => "int",
+        Type::Float => "float",
+        Type::Text => "text",
+        Type::Timestamp => "timestamp",
+    }
+}
+
 fn table(known: &Catalog) -> String {
     const HEAD: [&str; 7] = ["feature", "type", "what", "from", "placement", "as of", "used by"];
     let none = || "-".to_owned();
@@ -95,7 +107,7 @@ fn table(known: &Catalog) -> String {
         let used_by = if feature.used_by.is_empty() { none() } else { feature.used_by.join(", ") };
         [
             feature.name.clone(),
-            feature.kind.map_or_else(none, |kind| kind.to_string()),
+            feature.kind.map_or_else(none, |kind| kind_name(kind).to_owned()),
             feature.what.clone(),
             from,
             placement(feature),
