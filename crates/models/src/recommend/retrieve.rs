@@ -119,8 +119,8 @@ impl CandidateCounts {
 const CAUSE_WEIGHT_MIN: f32 = 1.0 / 16.0;
 
 /// Of a longer history only the newest so many items are causes, and make the user similar to others: it bounds the time
-/// of one request.
-const CAUSES_MAX: usize = 300;
+/// of one request, and what a customer bought lately says more.
+const CAUSES_MAX: usize = 100;
 
 /// The newest [`CAUSES_MAX`] items, ordered by item; of equally new ones those with the smaller numbers.
 fn newest(history: &[HistoryItem], causes: &mut Vec<HistoryItem>) {
@@ -439,8 +439,9 @@ mod tests {
         newest(&[bought(1, 5), bought(2, 4)], &mut causes);
         assert_eq!(causes, [bought(1, 5), bought(2, 4)]);
         // Of equally old ones those with the smaller numbers stay.
-        let history: Vec<_> = (0..302).map(|item| bought(item, if item < 2 { 50 } else { 49 })).collect();
+        let history: Vec<_> = (0..102).map(|item| bought(item, if item > 99 { 50 } else { 49 })).collect();
         newest(&history, &mut causes);
-        assert_eq!((causes.len(), causes[0].item, causes[299].item), (300, 0, 299));
+        let items: Vec<u32> = causes.iter().map(|bought| bought.item).collect();
+        assert_eq!(items, (0..98).chain([100, 101]).collect::<Vec<_>>());
     }
 }
