@@ -19,6 +19,17 @@ pub enum OnlineError {
         /// As of when the refused values were.
         offered: Timestamp,
     },
+    /// The table is no longer the version that a change was made for; nothing was written. Compute the change again.
+    #[error(
+        "table {table:?} no longer holds the version that the change was made for (as of {expected}), so nothing was \
+         written; another process wrote it meanwhile: run again"
+    )]
+    Moved {
+        /// The table.
+        table: String,
+        /// As of when that version was.
+        expected: Timestamp,
+    },
     /// The store cannot be reached now; retrying may help.
     #[error("online store at {address} cannot be reached: {cause}")]
     Unreachable {
@@ -54,15 +65,30 @@ pub struct Snapshot {
     pub values: Vec<Option<Vec<u8>>>,
 }
 
+/// What a table holds between two writes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Differs from that of every other version of the table.
+    pub number: u64,
+    /// As of when the values are.
+    pub as_of: Timestamp,
+}
+
 /// A row that [`OnlineStore::publish`] writes: key bytes ([`crate::EntityKey::to_bytes`]) and value bytes.
 pub type OnlineRow = (Vec<u8>, Vec<u8>);
 
-/// Tables of key and value bytes, each replaced as a whole. Implemented by the embedded store and by Redis.
+/// What [`OnlineStore::publish_change`] does to a key: `None` removes it, whether it is there or not.
+pub type OnlineChange = (Vec<u8>, Option<Vec<u8>>);
+
+/// Tables of key and value bytes, each replaced as a whole or changed as a whole. Implemented by the embedded store and
+/// by Redis.
 ///
 /// Of rows with the same key the last one counts. Invariants that the conformance suite in testkit checks of both:
-/// 1. A reader sees all of one version or all of another, never a mixture, also while a publish runs or after it died.
-/// 2. An older `as_of` never replaces a newer one ([`OnlineError::Outdated`]); an equal one does.
-/// 3. What `publish` returned from is on disk (embedded) or acknowledged by the server (Redis).
+/// 1. A reader sees all of one version or all of another, never a mixture, also while a publish runs or after it died. A
+///    change counts as a version like a whole table.
+/// 2. An older `as_of` never replaces a newer one ([`OnlineError::Outdated`]); an equal one does. A change is applied to
+///    the version that it was made for or not at all ([`OnlineError::Moved`]).
+/// 3. What `publish` or `publish_change` returned from is on disk (embedded) or acknowledged by the server (Redis).
 pub trait OnlineStore: Send + Sync + fmt::Debug {
     /// Replaces the content of `table` and returns the number of rows written.
     fn publish(
@@ -72,11 +98,26 @@ pub trait OnlineStore: Send + Sync + fmt::Debug {
         rows: &mut dyn Iterator<Item = OnlineRow>,
     ) -> Result<u64, OnlineError>;
 
+    /// Makes a new version of `table` from `base`, without writing the rows that stay; returns the number of changes.
+    /// Of changes of the same key the last one counts.
+    fn publish_change(
+        &self,
+        table: &str,
+        base: Version,
+        as_of: Timestamp,
+        changes: &mut dyn Iterator<Item = OnlineChange>,
+    ) -> Result<u64, OnlineError>;
+
     /// Reads `keys` from one version of `table`.
     fn get(&self, table: &str, keys: &[&[u8]]) -> Result<Snapshot, OnlineError>;
 
+    /// The current version of `table`, `None` when it was never published.
+    fn version(&self, table: &str) -> Result<Option<Version>, OnlineError>;
+
     /// As of when the table is, `None` when it was never published.
-    fn as_of(&self, table: &str) -> Result<Option<Timestamp>, OnlineError>;
+    fn as_of(&self, table: &str) -> Result<Option<Timestamp>, OnlineError> {
+        Ok(self.version(table)?.map(|version| version.as_of))
+    }
 
     /// Whether the store answers now.
     fn ping(&self) -> Result<(), OnlineError>;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use paceline_core::event::{Appended, Event, EventLogError};
-use paceline_core::online::{OnlineError, OnlineRow, Snapshot};
+use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, Snapshot, Version};
 use paceline_core::value::encode_values;
 use paceline_core::{Digest, EntityKey, EventLog, KeyPart, Offset, OnlineStore, Timestamp, Value};
 use paceline_features::expression::Type;
@@ -74,9 +74,31 @@ impl OnlineStore for MemoryStore {
         Ok(Snapshot { as_of: Some(*as_of), values: keys.iter().map(|key| rows.get(*key).cloned()).collect() })
     }
 
-    fn as_of(&self, table: &str) -> Result<Option<Timestamp>, OnlineError> {
+    fn publish_change(
+        &self,
+        table: &str,
+        _base: Version,
+        as_of: Timestamp,
+        changes: &mut dyn Iterator<Item = OnlineChange>,
+    ) -> Result<u64, OnlineError> {
         self.check()?;
-        Ok(self.tables.lock().unwrap().get(table).map(|(as_of, _)| *as_of))
+        let mut tables = self.tables.lock().unwrap();
+        let (current, rows) = tables.get_mut(table).expect("a test changes a table that it wrote");
+        *current = as_of;
+        let mut count = 0;
+        for (key, value) in changes {
+            match value {
+                Some(value) => rows.insert(key, value),
+                None => rows.remove(&key),
+            };
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn version(&self, table: &str) -> Result<Option<Version>, OnlineError> {
+        self.check()?;
+        Ok(self.tables.lock().unwrap().get(table).map(|(as_of, _)| Version { number: 0, as_of: *as_of }))
     }
 
     fn ping(&self) -> Result<(), OnlineError> {

@@ -1,10 +1,13 @@
 //! What every [`OnlineStore`] must do, as assertions.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use paceline_core::Timestamp;
-use paceline_core::online::{OnlineError, OnlineRow, OnlineStore};
+use rand::RngExt;
+
+use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Version};
+use paceline_core::{Timestamp, random};
 
 /// Runs every check on a store that holds no table yet.
 ///
@@ -21,6 +24,9 @@ pub fn check_online_store(store: &dyn OnlineStore) {
     what_no_store_takes_is_refused_and_changes_nothing(store);
     a_publisher_that_dies_changes_nothing(store);
     readers_see_one_version(store);
+    changes_leave_what_a_whole_publish_would(store);
+    a_change_is_refused_unless_it_fits(store);
+    readers_see_one_version_of_changes(store);
 }
 
 /// Key number `row` of a test table.
@@ -53,6 +59,20 @@ pub fn read_marked(store: &dyn OnlineStore, table: &str, rows: u32) -> Option<i6
         assert_eq!(*value, expected, "table {table:?}, row {row}, as of {:?}", snapshot.as_of);
     }
     snapshot.as_of.map(|as_of| as_of.0)
+}
+
+/// Changes `rows` keys of a marked table, so that it reads as [`publish_marked`] would have left it.
+///
+/// # Panics
+/// When the table was never published.
+pub fn change_marked(store: &dyn OnlineStore, table: &str, as_of: i64, rows: u32) -> Result<u64, OnlineError> {
+    let base = store.version(table)?.expect("the table was published");
+    let mut changes = marked_rows(as_of, rows).map(|(key, value)| (key, Some(value)));
+    store.publish_change(table, base, Timestamp(as_of), &mut changes)
+}
+
+fn current(store: &dyn OnlineStore, table: &str) -> Version {
+    store.version(table).expect("a read").expect("the table was published")
 }
 
 fn a_table_that_was_never_published_is_empty(store: &dyn OnlineStore) {
@@ -193,4 +213,123 @@ fn readers_see_one_version(store: &dyn OnlineStore) {
         }
     });
     assert_eq!(read_marked(store, "contended", ROWS), Some(VERSIONS));
+}
+
+/// Many changes of all sizes against a map that is changed in the same way.
+fn changes_leave_what_a_whole_publish_would(store: &dyn OnlineStore) {
+    const SEED: u64 = 20_110_901;
+    let mut random = random::stream(SEED, "online changes");
+    const KEYS: u32 = 1_500;
+    let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = marked_rows(0, 1_200).collect();
+    store.publish("changed", Timestamp(0), &mut expected.clone().into_iter()).expect("a publish");
+    let mut seen = vec![current(store, "changed").number];
+    for step in 1..60i64 {
+        let size = [0, 1, 3, 20, 300, 1_400][random.random_range(0..6)];
+        let mut changes: Vec<OnlineChange> = Vec::new();
+        for change in 0..size {
+            let value = (step * 10_000 + change).to_be_bytes().to_vec();
+            changes.push((key(random.random_range(0..KEYS)), random.random_bool(0.6).then_some(value)));
+        }
+        // Some of the changes leave `as_of` as it is.
+        let as_of = Timestamp(step / 2);
+        let base = current(store, "changed");
+        let written = store.publish_change("changed", base, as_of, &mut changes.clone().into_iter()).expect("a change");
+        assert_eq!(written, changes.len() as u64);
+        for (key, value) in changes {
+            match value {
+                Some(value) => expected.insert(key, value),
+                None => expected.remove(&key),
+            };
+        }
+        let now = current(store, "changed");
+        assert!(now.as_of == as_of && !seen.contains(&now.number), "{now:?} after {seen:?}");
+        seen.push(now.number);
+        let keys: Vec<Vec<u8>> = (0..KEYS).map(key).collect();
+        let read = store.get("changed", &keys.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a read");
+        assert_eq!(read.as_of, Some(as_of));
+        for (key, value) in keys.iter().zip(&read.values) {
+            assert_eq!(
+                value.as_ref(),
+                expected.get(key),
+                "seed {SEED}, step {step}, key {}",
+                String::from_utf8_lossy(key)
+            );
+        }
+    }
+    publish_marked(store, "changed", 1_000, 3).expect("a publish over changes");
+    assert_eq!(read_marked(store, "changed", 3), Some(1_000));
+    assert_eq!(store.get("changed", &[&key(7)]).expect("a read").values, [None], "a row of the version before");
+}
+
+fn a_change_is_refused_unless_it_fits(store: &dyn OnlineStore) {
+    let nothing: &mut dyn FnMut() -> std::iter::Empty<OnlineChange> = &mut std::iter::empty;
+    let base = Version { number: 1, as_of: Timestamp(1) };
+    let never = store.publish_change("never-changed", base, Timestamp(2), &mut nothing());
+    assert!(matches!(never, Err(OnlineError::Moved { .. })), "{never:?}");
+
+    publish_marked(store, "fitting", 10, 2_000).expect("a publish");
+    let base = current(store, "fitting");
+    let older = store.publish_change("fitting", base, Timestamp(9), &mut nothing());
+    assert!(matches!(older, Err(OnlineError::Outdated { .. })), "{older:?}");
+    for bad in [(vec![], None), (vec![1; 70_000], None), (vec![1], Some(vec![1; (16 << 20) + 1]))] {
+        let mut changes = marked_rows(11, 2_000).map(|(key, value)| (key, Some(value))).chain([bad]);
+        let refused = store.publish_change("fitting", base, Timestamp(11), &mut changes);
+        assert!(matches!(refused, Err(OnlineError::Refused { .. })), "{refused:?}");
+        assert_eq!((read_marked(store, "fitting", 2_000), current(store, "fitting")), (Some(10), base));
+    }
+    // Another publish, as old as the base, while the change is made.
+    let mut meanwhile = marked_rows(11, 5).map(|(row, value)| {
+        if row == key(3) {
+            publish_marked(store, "fitting", 10, 50).expect("an equally old publish");
+        }
+        (row, Some(value))
+    });
+    let moved = store.publish_change("fitting", base, Timestamp(11), &mut meanwhile);
+    assert!(matches!(moved, Err(OnlineError::Moved { .. })), "{moved:?}");
+    assert_eq!(read_marked(store, "fitting", 50), Some(10));
+    let stale = store.publish_change("fitting", base, Timestamp(11), &mut nothing());
+    assert!(matches!(stale, Err(OnlineError::Moved { .. })), "{stale:?}");
+    assert_eq!(change_marked(store, "fitting", 11, 50).expect("a change of the current version"), 50);
+    assert_eq!(read_marked(store, "fitting", 50), Some(11));
+}
+
+/// Changers and publishers at once: every reader sees one version, and time never goes back.
+fn readers_see_one_version_of_changes(store: &dyn OnlineStore) {
+    const ROWS: u32 = 40;
+    const VERSIONS: i64 = 60;
+    publish_marked(store, "changing", 0, ROWS).expect("a publish");
+    let next = AtomicI64::new(1);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let write = || {
+            loop {
+                let as_of = next.fetch_add(1, Ordering::Relaxed);
+                if as_of > VERSIONS {
+                    return;
+                }
+                let write = if as_of % 7 == 0 { publish_marked } else { change_marked };
+                match write(store, "changing", as_of, ROWS) {
+                    Ok(_) | Err(OnlineError::Outdated { .. } | OnlineError::Moved { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let read = || {
+            let (mut newest, mut reads) = (0, 0);
+            while !done.load(Ordering::Relaxed) || reads == 0 {
+                let version = read_marked(store, "changing", ROWS).expect("it is published");
+                assert!(version >= newest, "a reader went back from {newest} to {version}");
+                newest = version;
+                reads += 1;
+            }
+        };
+        let readers = [scope.spawn(read), scope.spawn(read)];
+        let writers = [scope.spawn(write), scope.spawn(write)];
+        let written: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        // Before the writers' outcome is looked at, so that the readers end in any case.
+        done.store(true, Ordering::Relaxed);
+        for outcome in written.into_iter().chain(readers.into_iter().map(std::thread::ScopedJoinHandle::join)) {
+            outcome.unwrap_or_else(|panic| resume_unwind(panic));
+        }
+    });
 }

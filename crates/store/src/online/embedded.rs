@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use paceline_core::Timestamp;
-use paceline_core::online::{OnlineError, OnlineRow, OnlineStore, Snapshot};
+use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Snapshot, Version};
 
-use super::{check_row, check_table_name};
+use super::layer::{Kind, MERGE_FACTOR, tagged};
+use super::{check_change, check_row, check_table_name};
 
 /// Rows are written in batches of at most this many.
 const BATCH_ROWS: usize = 1_000;
@@ -23,8 +24,9 @@ const ROWS_PREFIX: &str = "rows.";
 
 /// Tables in one directory, which one process holds open at a time.
 ///
-/// Why readers never see a mixture: a version's rows are in a keyspace of their own, a reader takes the handle of one
-/// version and reads all keys from it, and the store keeps a deleted keyspace readable while somebody holds its handle.
+/// Why readers never see a mixture: what a version adds is in a keyspace of its own, a reader takes the handles of one
+/// version's layers and reads all keys from them, and the store keeps a deleted keyspace readable while somebody holds
+/// its handle.
 ///
 /// Why a publish is whole or absent after a crash: the pointer is written with a sync of the journal, which covers
 /// every row written before it; a version that no pointer names is deleted when the store is opened.
@@ -40,33 +42,73 @@ pub struct EmbeddedOnlineStore {
 
 #[derive(Clone)]
 struct Published {
-    as_of: Timestamp,
+    version: Version,
+    /// The newest first; a key has the value of the first layer that knows it.
+    layers: Arc<[Layer]>,
+}
+
+#[derive(Clone)]
+struct Layer {
+    number: u64,
+    kind: Kind,
     rows: Keyspace,
 }
 
-/// What a pointer says, as bytes: format 1, version and time, both big-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Layer {
+    /// Exact up to keys that one change wrote twice: a layer's rows are written once.
+    fn row_count(&self) -> usize {
+        self.rows.approximate_len()
+    }
+}
+
+/// What a pointer says, as bytes: the format, number and time of the version, both big-endian; in format 2 then each
+/// layer's number and kind. A version of format 1 has one layer, whole rows with the number of the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Pointer {
-    version: u64,
-    as_of: Timestamp,
+    version: Version,
+    layers: Vec<(u64, Kind)>,
 }
 
 impl Pointer {
-    const FORMAT: u8 = 1;
+    const WHOLE: u8 = 1;
+    const LAYERED: u8 = 2;
 
-    fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = vec![Pointer::FORMAT];
-        bytes.extend(self.version.to_be_bytes());
-        bytes.extend(self.as_of.0.to_be_bytes());
+    fn of(published: &Published) -> Pointer {
+        let layers = published.layers.iter().map(|layer| (layer.number, layer.kind)).collect();
+        Pointer { version: published.version, layers }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let is_whole = self.layers == [(self.version.number, Kind::Rows)];
+        let mut bytes = vec![if is_whole { Pointer::WHOLE } else { Pointer::LAYERED }];
+        bytes.extend(self.version.number.to_be_bytes());
+        bytes.extend(self.version.as_of.0.to_be_bytes());
+        if !is_whole {
+            for (number, kind) in &self.layers {
+                bytes.extend(number.to_be_bytes());
+                bytes.push(kind.letter());
+            }
+        }
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Pointer> {
         let (&format, rest) = bytes.split_first()?;
-        let (version, as_of) = rest.split_at_checked(8)?;
-        let version = u64::from_be_bytes(version.try_into().ok()?);
-        let as_of = Timestamp(i64::from_be_bytes(as_of.try_into().ok()?));
-        (format == Pointer::FORMAT).then_some(Pointer { version, as_of })
+        let (number, rest) = rest.split_first_chunk()?;
+        let (as_of, rest) = rest.split_first_chunk()?;
+        let version = Version { number: u64::from_be_bytes(*number), as_of: Timestamp(i64::from_be_bytes(*as_of)) };
+        let layers = match format {
+            Pointer::WHOLE => rest.is_empty().then(|| vec![(version.number, Kind::Rows)])?,
+            Pointer::LAYERED => {
+                let layer = |bytes: &[u8]| {
+                    let (number, kind) = bytes.split_first_chunk()?;
+                    Some((u64::from_be_bytes(*number), Kind::from_letter(*kind.first()?)?))
+                };
+                rest.chunks(9).map(layer).collect::<Option<Vec<_>>>()?
+            }
+            _ => return None,
+        };
+        Some(Pointer { version, layers })
     }
 }
 
@@ -91,13 +133,18 @@ impl EmbeddedOnlineStore {
                     "the pointer of table {name:?} has an unknown format; was it written by a newer version?"
                 ))
             })?;
-            let keyspace = rows_keyspace(pointer.version);
-            if !database.keyspace_exists(&keyspace) {
-                return Err(broken(format!("the rows of table {name:?}, version {}, are gone", pointer.version)));
+            let version = pointer.version;
+            let mut layers = Vec::with_capacity(pointer.layers.len());
+            for (number, kind) in pointer.layers {
+                let keyspace = rows_keyspace(number);
+                if !database.keyspace_exists(&keyspace) {
+                    return Err(broken(format!("the rows of table {name:?}, version {number}, are gone")));
+                }
+                let rows = database.keyspace(&keyspace, KeyspaceCreateOptions::default).map_err(failed)?;
+                layers.push(Layer { number, kind, rows });
             }
-            let rows = database.keyspace(&keyspace, KeyspaceCreateOptions::default).map_err(failed)?;
-            newest_version = newest_version.max(pointer.version);
-            tables.insert(name, Published { as_of: pointer.as_of, rows });
+            newest_version = newest_version.max(version.number);
+            tables.insert(name, Published { version, layers: layers.into() });
         }
         let swept = sweep(&database, &tables).map_err(failed)?;
         Ok(EmbeddedOnlineStore {
@@ -116,26 +163,32 @@ impl EmbeddedOnlineStore {
 
     fn refuse_older(&self, table: &str, offered: Timestamp) -> Result<(), OnlineError> {
         match self.published(table) {
-            Some(Published { as_of: current, .. }) if current > offered => {
+            Some(Published { version: Version { as_of: current, .. }, .. }) if current > offered => {
                 Err(OnlineError::Outdated { table: table.to_owned(), current, offered })
             }
             _ => Ok(()),
         }
     }
 
+    fn new_keyspace(&self) -> Result<(u64, Keyspace), OnlineError> {
+        let number = self.next_version.fetch_add(1, Ordering::Relaxed);
+        let keyspace = self.database.keyspace(&rows_keyspace(number), KeyspaceCreateOptions::default);
+        Ok((number, keyspace.map_err(|error| self.failed(&error))?))
+    }
+
+    /// Writes rows in batches; returns their number.
     fn write_rows(
         &self,
-        table: &str,
         target: &Keyspace,
-        rows: &mut dyn Iterator<Item = OnlineRow>,
+        rows: &mut dyn Iterator<Item = Result<OnlineRow, OnlineError>>,
     ) -> Result<u64, OnlineError> {
         let mut written = 0;
         let mut batch = self.database.batch();
         let mut batch_bytes = 0;
         for row in rows {
-            check_row(table, &row)?;
-            batch_bytes += row.0.len() + row.1.len();
-            batch.insert(target, row.0, row.1);
+            let (key, value) = row?;
+            batch_bytes += key.len() + value.len();
+            batch.insert(target, key, value);
             written += 1;
             if batch.len() == BATCH_ROWS || batch_bytes > BATCH_BYTES {
                 std::mem::replace(&mut batch, self.database.batch()).commit().map_err(|error| self.failed(&error))?;
@@ -146,15 +199,68 @@ impl EmbeddedOnlineStore {
         Ok(written)
     }
 
-    /// Moves the pointer unless a newer publish won meanwhile; returns the version that it replaced.
-    fn move_pointer(&self, table: &str, pointer: Pointer, rows: &Keyspace) -> Result<Option<Published>, OnlineError> {
-        let _moving: MutexGuard<'_, ()> = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        self.refuse_older(table, pointer.as_of)?;
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.pointers, table.as_bytes(), pointer.to_bytes());
-        batch.commit().map_err(|error| self.failed(&error))?;
-        let published = Published { as_of: pointer.as_of, rows: rows.clone() };
-        Ok(self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), published))
+    /// Writes into `target` what of `older` it does not know yet. Removals are left out of the oldest layer of all.
+    fn merge(&self, target: &Keyspace, older: &Layer, is_oldest: bool) -> Result<u64, OnlineError> {
+        let mut missing = older.rows.iter().filter_map(|entry| {
+            let row = || {
+                let (key, value) = entry.into_inner()?;
+                let value = older.kind.value(value.to_vec());
+                let is_superfluous = is_oldest && value.is_none() || target.contains_key(&key)?;
+                Ok((!is_superfluous).then(|| (key.to_vec(), tagged(value))))
+            };
+            row().map_err(|error| self.failed(&error)).transpose()
+        });
+        self.write_rows(target, &mut missing)
+    }
+
+    /// The layers of a change: a new one, into which those that are not much larger were merged, and the rest.
+    fn layers_of_change(
+        &self,
+        (number, target): (u64, &Keyspace),
+        current: &Published,
+        written: u64,
+    ) -> Result<Arc<[Layer]>, OnlineError> {
+        if written == 0 {
+            return Ok(current.layers.clone());
+        }
+        let mut rest = &current.layers[..];
+        let mut rows = written as usize;
+        while let Some((next, older)) = rest.split_first() {
+            if next.row_count() > MERGE_FACTOR * rows {
+                break;
+            }
+            rows += self.merge(target, next, older.is_empty())? as usize;
+            rest = older;
+        }
+        let newest = Layer { number, kind: Kind::Changes, rows: target.clone() };
+        Ok(std::iter::once(newest).chain(rest.iter().cloned()).collect())
+    }
+
+    /// Moves the pointer unless a newer publish won meanwhile, or any did where `base` is given; what is left of the
+    /// version before is deleted.
+    fn move_pointer(&self, table: &str, published: Published, base: Option<Version>) -> Result<(), OnlineError> {
+        let replaced = {
+            let _moving: MutexGuard<'_, ()> = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+            self.refuse_older(table, published.version.as_of)?;
+            if let Some(base) = base {
+                self.current(table, base)?;
+            }
+            let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&self.pointers, table.as_bytes(), Pointer::of(&published).to_bytes());
+            batch.commit().map_err(|error| self.failed(&error))?;
+            let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+            tables.insert(table.to_owned(), published.clone())
+        };
+        let is_kept = |layer: &Layer| published.layers.iter().any(|kept| kept.number == layer.number);
+        let replaced = replaced.iter().flat_map(|replaced| replaced.layers.iter());
+        replaced.filter(|layer| !is_kept(layer)).for_each(|layer| self.discard(layer.rows.clone()));
+        Ok(())
+    }
+
+    /// The table while it still is what a change was made for.
+    fn current(&self, table: &str, base: Version) -> Result<Published, OnlineError> {
+        let moved = || OnlineError::Moved { table: table.to_owned(), expected: base.as_of };
+        self.published(table).filter(|current| current.version == base).ok_or_else(moved)
     }
 
     fn failed(&self, error: &fjall::Error) -> OnlineError {
@@ -176,45 +282,64 @@ impl OnlineStore for EmbeddedOnlineStore {
     ) -> Result<u64, OnlineError> {
         check_table_name(table)?;
         self.refuse_older(table, as_of)?;
-        let version = self.next_version.fetch_add(1, Ordering::Relaxed);
-        let target = self
-            .database
-            .keyspace(&rows_keyspace(version), KeyspaceCreateOptions::default)
-            .map_err(|error| self.failed(&error))?;
-        let written = self.write_rows(table, &target, rows);
-        let moved = written.and_then(|written| {
-            let replaced = self.move_pointer(table, Pointer { version, as_of }, &target)?;
-            Ok((written, replaced))
+        let (number, target) = self.new_keyspace()?;
+        let mut checked = rows.map(|row| check_row(table, &row).map(|()| row));
+        let published = self.write_rows(&target, &mut checked).and_then(|written| {
+            let layer = Layer { number, kind: Kind::Rows, rows: target.clone() };
+            let published = Published { version: Version { number, as_of }, layers: Arc::new([layer]) };
+            self.move_pointer(table, published, None)?;
+            Ok(written)
         });
-        match moved {
-            Ok((written, replaced)) => {
-                if let Some(old) = replaced {
-                    self.discard(old.rows);
-                }
-                Ok(written)
-            }
-            Err(error) => {
-                self.discard(target);
-                Err(error)
-            }
+        if published.is_err() {
+            self.discard(target);
         }
+        published
+    }
+
+    fn publish_change(
+        &self,
+        table: &str,
+        base: Version,
+        as_of: Timestamp,
+        changes: &mut dyn Iterator<Item = OnlineChange>,
+    ) -> Result<u64, OnlineError> {
+        check_table_name(table)?;
+        self.refuse_older(table, as_of)?;
+        let current = self.current(table, base)?;
+        let (number, target) = self.new_keyspace()?;
+        let mut checked = changes.map(|change| check_change(table, &change).map(|()| (change.0, tagged(change.1))));
+        let published = self.write_rows(&target, &mut checked).and_then(|written| {
+            let layers = self.layers_of_change((number, &target), &current, written)?;
+            self.move_pointer(table, Published { version: Version { number, as_of }, layers }, Some(base))?;
+            Ok(written)
+        });
+        if !matches!(published, Ok(written) if written > 0) {
+            self.discard(target);
+        }
+        published
     }
 
     fn get(&self, table: &str, keys: &[&[u8]]) -> Result<Snapshot, OnlineError> {
         let Some(published) = self.published(table) else {
             return Ok(Snapshot { as_of: None, values: vec![None; keys.len()] });
         };
-        let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            let fits = !key.is_empty() && key.len() <= super::KEY_BYTES_MAX;
-            let value = if fits { published.rows.get(key).map_err(|error| self.failed(&error))? } else { None };
-            values.push(value.map(|value| value.to_vec()));
-        }
-        Ok(Snapshot { as_of: Some(published.as_of), values })
+        let read = |key: &&[u8]| {
+            if key.is_empty() || key.len() > super::KEY_BYTES_MAX {
+                return Ok(None);
+            }
+            for layer in &*published.layers {
+                if let Some(value) = layer.rows.get(key).map_err(|error| self.failed(&error))? {
+                    return Ok(layer.kind.value(value.to_vec()));
+                }
+            }
+            Ok(None)
+        };
+        let values = keys.iter().map(read).collect::<Result<_, OnlineError>>()?;
+        Ok(Snapshot { as_of: Some(published.version.as_of), values })
     }
 
-    fn as_of(&self, table: &str) -> Result<Option<Timestamp>, OnlineError> {
-        Ok(self.published(table).map(|published| published.as_of))
+    fn version(&self, table: &str) -> Result<Option<Version>, OnlineError> {
+        Ok(self.published(table).map(|published| published.version))
     }
 
     fn ping(&self) -> Result<(), OnlineError> {
@@ -239,7 +364,8 @@ fn sweep(database: &Database, tables: &HashMap<String, Published>) -> Result<u64
     for name in database.list_keyspace_names() {
         let Some(version) = name.strip_prefix(ROWS_PREFIX).and_then(|digits| digits.parse().ok()) else { continue };
         newest = newest.max(version);
-        if !tables.values().any(|published| published.rows.name() == &name) {
+        let is_current = |published: &Published| published.layers.iter().any(|layer| layer.rows.name() == &name);
+        if !tables.values().any(is_current) {
             database.delete_keyspace(database.keyspace(&name, KeyspaceCreateOptions::default)?)?;
         }
     }
@@ -268,12 +394,43 @@ mod tests {
 
     #[test]
     fn pointers_have_a_stable_form() {
-        let pointer = Pointer { version: 7, as_of: Timestamp(-1) };
-        let bytes = pointer.to_bytes();
+        let version = Version { number: 7, as_of: Timestamp(-1) };
+        let whole = Pointer { version, layers: vec![(7, Kind::Rows)] };
+        let bytes = whole.to_bytes();
         assert_eq!(bytes, [1, 0, 0, 0, 0, 0, 0, 0, 7, 255, 255, 255, 255, 255, 255, 255, 255]);
-        assert_eq!(Pointer::from_bytes(&bytes), Some(pointer));
+        assert_eq!(Pointer::from_bytes(&bytes), Some(whole));
         assert_eq!(Pointer::from_bytes(&bytes[..16]), None);
-        assert_eq!(Pointer::from_bytes(&[2; 17]), None);
+        assert_eq!(Pointer::from_bytes(&[3; 17]), None);
+        let layered = Pointer { version, layers: vec![(7, Kind::Changes), (3, Kind::Rows)] };
+        let bytes = layered.to_bytes();
+        assert_eq!((bytes[0], &bytes[17..]), (2, &b"\0\0\0\0\0\0\0\x07c\0\0\0\0\0\0\0\x03r"[..]));
+        assert_eq!(Pointer::from_bytes(&bytes), Some(layered));
+        assert_eq!(Pointer::from_bytes(&bytes[..bytes.len() - 1]), None, "cut off");
+    }
+
+    #[test]
+    fn many_changes_leave_few_layers() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = EmbeddedOnlineStore::open(directory.path()).unwrap();
+        let key = |row: u32| row.to_be_bytes().to_vec();
+        store.publish("t", Timestamp(0), &mut (0..2_000).map(|row| (key(row), vec![0]))).unwrap();
+        for step in 1..=100u8 {
+            let base = store.version("t").unwrap().unwrap();
+            let first = u32::from(step) * 17;
+            let mut changes = (first..first + 3).map(|row| (key(row), (row % 5 != 0).then(|| vec![step])));
+            assert_eq!(store.publish_change("t", base, Timestamp(i64::from(step)), &mut changes).unwrap(), 3);
+            let layers = store.published("t").unwrap().layers.len();
+            assert!(layers <= 6, "{layers} layers after {step} changes");
+            assert_eq!(store.database.list_keyspace_names().len(), layers + 1, "nothing else is kept");
+        }
+        drop(store);
+        let store = EmbeddedOnlineStore::open(directory.path()).unwrap();
+        for row in 0..2_000u32 {
+            let step = row / 17;
+            let is_changed = row % 17 < 3 && (1..=100).contains(&step);
+            let expected = if is_changed { (row % 5 != 0).then(|| vec![step as u8]) } else { Some(vec![0]) };
+            assert_eq!(store.get("t", &[&key(row)]).unwrap().values, [expected], "row {row}");
+        }
     }
 
     #[test]

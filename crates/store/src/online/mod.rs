@@ -3,14 +3,17 @@
 //! Both write a new version of a table beside the current one and then move one pointer. Until the pointer moves, no
 //! reader sees the new rows; afterwards the old version is deleted. A publisher that dies before it leaves rows that
 //! nobody points to: the embedded store deletes them when it is opened, Redis lets them expire.
+//!
+//! A change of a table is a version, too: one more layer over those of the version that it changes (`layer.rs`).
 
 mod embedded;
+mod layer;
 mod redis;
 
 pub use embedded::EmbeddedOnlineStore;
 pub use redis::RedisOnlineStore;
 
-use paceline_core::online::{OnlineError, OnlineRow};
+use paceline_core::online::{OnlineChange, OnlineError, OnlineRow};
 
 /// The longest table name in bytes.
 pub const TABLE_NAME_BYTES_MAX: usize = 200;
@@ -31,9 +34,23 @@ fn check_table_name(table: &str) -> Result<(), OnlineError> {
 }
 
 fn check_row(table: &str, (key, value): &OnlineRow) -> Result<(), OnlineError> {
+    check_key(table, key)?;
+    check_value(table, value)
+}
+
+fn check_change(table: &str, (key, value): &OnlineChange) -> Result<(), OnlineError> {
+    check_key(table, key)?;
+    value.as_ref().map_or(Ok(()), |value| check_value(table, value))
+}
+
+fn check_key(table: &str, key: &[u8]) -> Result<(), OnlineError> {
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
         return Err(refused(table, format!("a key has {} bytes; it must have 1 to {KEY_BYTES_MAX}", key.len())));
     }
+    Ok(())
+}
+
+fn check_value(table: &str, value: &[u8]) -> Result<(), OnlineError> {
     if value.len() > VALUE_BYTES_MAX {
         return Err(refused(table, format!("a value has {} bytes; at most {VALUE_BYTES_MAX} are taken", value.len())));
     }

@@ -4,9 +4,9 @@
 //!
 //! | key | |
 //! |---|---|
-//! | `paceline:online:{T}:current` | the pointer: `1 <version> <as of> <rows>` |
+//! | `paceline:online:{T}:current` | the pointer: `1 <version> <as of> <rows>`, or after a change `2 <version> <as of>` and each layer's `<version>:<rows>:<kind>`, the newest first |
 //! | `paceline:online:{T}:versions` | a counter, so that no version's number is used twice |
-//! | `paceline:online:{T}:rows:<version>` | a hash of the version's keys and values |
+//! | `paceline:online:{T}:rows:<version>` | a hash of the keys and values that the version wrote |
 //!
 //! `as of` is microseconds since 1970 plus 2^63, in 20 digits: as text it orders as the time does, which Lua's floating
 //! point numbers would not.
@@ -18,12 +18,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
-use redis::{Connection, RedisResult, Script};
+use redis::{Connection, FromRedisValue, RedisResult, Script};
 
 use paceline_core::Timestamp;
-use paceline_core::online::{OnlineError, OnlineRow, OnlineStore, Snapshot};
+use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Snapshot, Version};
 
-use super::{check_row, check_table_name};
+use super::layer::{Kind, MERGE_FACTOR, tagged};
+use super::{check_change, check_row, check_table_name};
 use crate::redis_pool::{PoolError, RedisOptions, RedisPool};
 
 /// Rows are sent in commands of at most this many, so that neither side buffers a whole table.
@@ -34,17 +35,29 @@ const UNFINISHED_TTL_S: u64 = 600;
 /// A read that meets this many publishes in a row gives up: they must be milliseconds apart.
 const READ_ATTEMPTS_MAX: usize = 16;
 
+/// What [`MOVE_POINTER`] answers when the table is not the version that a change was made for.
+const MOVED: &str = "moved";
+
 /// Compares and moves the pointer; one script, so nothing happens in between.
 ///
-/// KEYS: pointer, rows of the new version. ARGV: version, as of, number of distinct keys, prefix of rows keys.
-/// Answers the newer `as of` when there is one, otherwise nothing.
+/// KEYS: pointer, rows of the new version. ARGV: the new pointer, as of, number of distinct keys, prefix of rows keys,
+/// the pointer that must be there ('' for any). Answers the newer `as of` when there is one, `moved` when another
+/// pointer is there, otherwise nothing. Layers that only the old pointer names are deleted.
 const MOVE_POINTER: &str = r"
 local current = redis.call('GET', KEYS[1])
-local old
+local function layers(pointer)
+  local format, version, rest = string.match(pointer, '^([12]) (%d+) %d+ (.+)$')
+  local found = {}
+  if format == '1' then
+    found[version] = true
+  elseif format == '2' then
+    for layer in string.gmatch(rest, '(%d+):%d+:%a') do found[layer] = true end
+  end
+  return found
+end
 if current then
-  local as_of
-  old, as_of = string.match(current, '^1 (%d+) (%d+) %d+$')
-  if not old then
+  local as_of = string.match(current, '^[12] %d+ (%d+) .+$')
+  if not as_of then
     return redis.error_reply('PACELINE the pointer ' .. KEYS[1] .. ' was not written by this version of Paceline')
   end
   if as_of > ARGV[2] then
@@ -52,20 +65,27 @@ if current then
     return as_of
   end
 end
+if ARGV[5] ~= '' and current ~= ARGV[5] then
+  redis.call('UNLINK', KEYS[2])
+  return 'moved'
+end
 if redis.call('HLEN', KEYS[2]) ~= tonumber(ARGV[3]) then
   return redis.error_reply('PACELINE rows vanished while they were written; is maxmemory-policy noeviction?')
 end
 redis.call('PERSIST', KEYS[2])
-redis.call('SET', KEYS[1], '1 ' .. ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
-if old then
-  redis.call('UNLINK', ARGV[4] .. old)
+redis.call('SET', KEYS[1], ARGV[1])
+if current then
+  local kept = layers(ARGV[1])
+  for layer in pairs(layers(current)) do
+    if not kept[layer] then redis.call('UNLINK', ARGV[4] .. layer) end
+  end
 end
 return false
 ";
 
 /// Tables on a server. Threads share it; each call takes a connection from a small pool.
 ///
-/// Why readers never see a mixture: one pipeline reads the rows of the version that the reader believes to be current
+/// Why readers never see a mixture: one pipeline reads the layers of the version that the reader believes to be current
 /// and **then** the pointer. If the pointer still names that version, it was current, and whole, when its rows were
 /// read, because a version's number is never used again; otherwise the read is repeated with the version that the
 /// pointer names. So a read costs one round trip, and old versions can be deleted at once.
@@ -79,24 +99,70 @@ pub struct RedisOnlineStore {
     believed: RwLock<HashMap<String, Pointer>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Pointer {
-    version: u64,
-    as_of: Timestamp,
+    version: Version,
+    /// The newest first; a key has the value of the first layer that knows it.
+    layers: Vec<Layer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layer {
+    number: u64,
+    /// Distinct keys.
     rows: u64,
+    kind: Kind,
 }
 
 impl Pointer {
+    fn whole(version: Version, rows: u64) -> Pointer {
+        Pointer { version, layers: vec![Layer { number: version.number, rows, kind: Kind::Rows }] }
+    }
+
     fn parse(text: &str) -> Option<Pointer> {
         let mut words = text.split(' ');
-        let mut next = || words.next();
-        if next()? != "1" {
-            return None;
+        let format = words.next()?;
+        let version = Version { number: words.next()?.parse().ok()?, as_of: parse_time(words.next()?)? };
+        match format {
+            "1" => {
+                let pointer = Pointer::whole(version, words.next()?.parse().ok()?);
+                words.next().is_none().then_some(pointer)
+            }
+            "2" => Some(Pointer { version, layers: words.map(Layer::parse).collect::<Option<_>>()? }),
+            _ => None,
         }
-        let version = next()?.parse().ok()?;
-        let as_of = parse_time(next()?)?;
-        let rows = next()?.parse().ok()?;
-        words.next().is_none().then_some(Pointer { version, as_of, rows })
+    }
+
+    fn to_text(&self) -> String {
+        let Version { number, as_of } = self.version;
+        let as_of = ordered_text(as_of);
+        match self.layers[..] {
+            [Layer { number: layer, rows, kind: Kind::Rows }] if layer == number => {
+                format!("1 {number} {as_of} {rows}")
+            }
+            _ => {
+                let layers = self
+                    .layers
+                    .iter()
+                    .map(|layer| format!(" {}:{}:{}", layer.number, layer.rows, char::from(layer.kind.letter())));
+                format!("2 {number} {as_of}{}", layers.collect::<String>())
+            }
+        }
+    }
+}
+
+impl Layer {
+    fn parse(text: &str) -> Option<Layer> {
+        let mut parts = text.split(':');
+        let layer = Layer {
+            number: parts.next()?.parse().ok()?,
+            rows: parts.next()?.parse().ok()?,
+            kind: match parts.next()?.as_bytes() {
+                [letter] => Kind::from_letter(*letter)?,
+                _ => return None,
+            },
+        };
+        parts.next().is_none().then_some(layer)
     }
 }
 
@@ -132,7 +198,7 @@ impl RedisOnlineStore {
     }
 
     fn believed(&self, table: &str) -> Option<Pointer> {
-        self.believed.read().unwrap_or_else(PoisonError::into_inner).get(table).copied()
+        self.believed.read().unwrap_or_else(PoisonError::into_inner).get(table).cloned()
     }
 
     fn believe(&self, table: &str, pointer: Option<Pointer>) {
@@ -148,7 +214,7 @@ impl RedisOnlineStore {
         let text: Option<String> =
             self.pool.read(|connection| redis::cmd("GET").arg(&key).query(connection)).map_err(|e| self.failed(e))?;
         let pointer = self.parse(table, text)?;
-        self.believe(table, pointer);
+        self.believe(table, pointer.clone());
         Ok(pointer)
     }
 
@@ -158,24 +224,42 @@ impl RedisOnlineStore {
         Pointer::parse(&text).map(Some).ok_or_else(unknown)
     }
 
-    /// The rows of `pointer`'s version, whether its hash exists, and the pointer after that.
-    fn read_rows(&self, table: &str, pointer: Pointer, keys: &[&[u8]]) -> Result<RowsAndPointer, OnlineError> {
-        let rows_key = self.rows_key(table, pointer.version);
+    /// The values in `pointer`'s version, how many of its hashes exist, and the pointer after that.
+    fn read_rows(&self, table: &str, pointer: &Pointer, keys: &[&[u8]]) -> Result<RowsAndPointer, OnlineError> {
+        let hashes: Vec<String> = pointer.layers.iter().map(|layer| self.rows_key(table, layer.number)).collect();
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HMGET").arg(&rows_key).arg(keys);
-        pipeline.cmd("EXISTS").arg(&rows_key);
+        for hash in &hashes {
+            pipeline.cmd("HMGET").arg(hash).arg(keys);
+        }
+        pipeline.cmd("EXISTS").arg(&hashes);
         pipeline.cmd("GET").arg(self.key(table, "current"));
-        let (values, exists, current): (Vec<Option<Vec<u8>>>, bool, Option<String>) =
-            self.pool.read(|connection| pipeline.query(connection)).map_err(|error| self.failed(error))?;
-        Ok(RowsAndPointer { values, exists, current: self.parse(table, current)? })
+        let read = self.pool.read(|connection| {
+            let mut answers: Vec<redis::Value> = pipeline.query(connection)?;
+            let current: Option<String> = FromRedisValue::from_redis_value(answers.pop().unwrap_or(redis::Value::Nil))?;
+            let existing: u64 = FromRedisValue::from_redis_value(answers.pop().unwrap_or(redis::Value::Nil))?;
+            let layers: Vec<Vec<Option<Vec<u8>>>> =
+                answers.into_iter().map(FromRedisValue::from_redis_value).collect::<Result<_, _>>()?;
+            Ok((layers, existing, current))
+        });
+        let (layers, existing, current) = read.map_err(|error| self.failed(error))?;
+        // `None` until a layer knows the key.
+        let mut values: Vec<Option<Option<Vec<u8>>>> = vec![None; keys.len()];
+        for (layer, found) in pointer.layers.iter().zip(layers) {
+            for (value, found) in values.iter_mut().zip(found) {
+                if value.is_none() {
+                    *value = found.map(|stored| layer.kind.value(stored));
+                }
+            }
+        }
+        let values = values.into_iter().map(Option::flatten).collect();
+        Ok(RowsAndPointer { values, existing, current: self.parse(table, current)? })
     }
 
     /// Sends all rows to `rows_key`; returns how many there were and how many distinct keys.
     fn send_rows(
         connection: &mut Connection,
-        table: &str,
         rows_key: &str,
-        rows: &mut dyn Iterator<Item = OnlineRow>,
+        rows: &mut dyn Iterator<Item = Result<OnlineRow, OnlineError>>,
     ) -> RedisResult<Result<Sent, OnlineError>> {
         let mut sent = Sent::default();
         loop {
@@ -183,11 +267,12 @@ impl RedisOnlineStore {
             command.arg(rows_key);
             let (mut chunk_rows, mut chunk_bytes) = (0, 0);
             for row in &mut *rows {
-                if let Err(refusal) = check_row(table, &row) {
-                    return Ok(Err(refusal));
-                }
-                chunk_bytes += row.0.len() + row.1.len();
-                command.arg(row.0).arg(row.1);
+                let (key, value) = match row {
+                    Ok(row) => row,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                chunk_bytes += key.len() + value.len();
+                command.arg(key).arg(value);
                 chunk_rows += 1;
                 if chunk_rows == CHUNK_ROWS || chunk_bytes > CHUNK_BYTES {
                     break;
@@ -204,6 +289,108 @@ impl RedisOnlineStore {
         }
     }
 
+    /// Writes into `rows_key` what of an older layer it does not know yet; returns how many keys that were. Removals
+    /// are left out of the oldest layer of all.
+    ///
+    /// Where the older layer vanishes meanwhile the table has moved on, and the pointer will not be moved.
+    fn merge(
+        connection: &mut Connection,
+        rows_key: &str,
+        (older_key, kind): (&str, Kind),
+        is_oldest: bool,
+    ) -> RedisResult<u64> {
+        let mut added = 0;
+        let mut cursor = 0u64;
+        loop {
+            let (next, found): (u64, Vec<OnlineRow>) =
+                redis::cmd("HSCAN").arg(older_key).arg(cursor).arg("COUNT").arg(CHUNK_ROWS).query(connection)?;
+            let mut pipeline = redis::pipe();
+            for (key, stored) in found {
+                let value = kind.value(stored);
+                if !(is_oldest && value.is_none()) {
+                    pipeline.cmd("HSETNX").arg(rows_key).arg(key).arg(tagged(value));
+                }
+            }
+            pipeline.cmd("EXPIRE").arg(rows_key).arg(UNFINISHED_TTL_S).ignore();
+            let new: Vec<u64> = pipeline.query(connection)?;
+            added += new.iter().sum::<u64>();
+            cursor = next;
+            if cursor == 0 {
+                return Ok(added);
+            }
+        }
+    }
+
+    /// Sends a new layer and moves the pointer to it: alone, or over the layers of `base` where it is a change.
+    fn publish_layer(
+        &self,
+        table: &str,
+        as_of: Timestamp,
+        base: Option<&Pointer>,
+        rows: &mut dyn Iterator<Item = Result<OnlineRow, OnlineError>>,
+    ) -> Result<u64, OnlineError> {
+        let outdated = |current| OnlineError::Outdated { table: table.to_owned(), current, offered: as_of };
+        let published = self.pool.write(|connection| {
+            let number: u64 = redis::cmd("INCR").arg(self.key(table, "versions")).query(connection)?;
+            let version = Version { number, as_of };
+            let rows_key = self.rows_key(table, number);
+            let sent = match Self::send_rows(connection, &rows_key, rows)? {
+                Ok(sent) => sent,
+                Err(refusal) => {
+                    redis::cmd("UNLINK").arg(&rows_key).exec(connection)?;
+                    return Ok(Err(refusal));
+                }
+            };
+            let mut distinct = sent.distinct;
+            let pointer = match base {
+                None => Pointer::whole(version, distinct),
+                Some(base) if distinct == 0 => Pointer { version, layers: base.layers.clone() },
+                Some(base) => {
+                    let mut rest = &base.layers[..];
+                    while let Some((next, older)) = rest.split_first() {
+                        if next.rows > MERGE_FACTOR as u64 * distinct {
+                            break;
+                        }
+                        let source = (&*self.rows_key(table, next.number), next.kind);
+                        distinct += Self::merge(connection, &rows_key, source, older.is_empty())?;
+                        rest = older;
+                    }
+                    let newest = Layer { number, rows: distinct, kind: Kind::Changes };
+                    Pointer { version, layers: std::iter::once(newest).chain(rest.iter().copied()).collect() }
+                }
+            };
+            let answer: Option<String> = self
+                .move_pointer
+                .key(self.key(table, "current"))
+                .key(&rows_key)
+                .arg(pointer.to_text())
+                .arg(ordered_text(as_of))
+                .arg(distinct)
+                .arg(self.key(table, "rows:"))
+                .arg(base.map(Pointer::to_text).unwrap_or_default())
+                .invoke(connection)?;
+            Ok(match answer.as_deref() {
+                Some(MOVED) => Err(moved(table, base.map_or(as_of, |base| base.version.as_of))),
+                Some(newer) => Err(outdated(parse_time(newer).unwrap_or(Timestamp::MAX))),
+                None => Ok((sent.rows, pointer)),
+            })
+        });
+        let (rows, pointer) = published.map_err(|error| self.failed(error))??;
+        self.believe(table, Some(pointer));
+        Ok(rows)
+    }
+
+    /// The current pointer, unless it is newer than what is offered.
+    fn refuse_older(&self, table: &str, offered: Timestamp) -> Result<Option<Pointer>, OnlineError> {
+        let pointer = self.read_pointer(table)?;
+        match pointer.as_ref().map(|pointer| pointer.version.as_of) {
+            Some(current) if current > offered => {
+                Err(OnlineError::Outdated { table: table.to_owned(), current, offered })
+            }
+            _ => Ok(pointer),
+        }
+    }
+
     fn failed(&self, error: PoolError) -> OnlineError {
         pool_error(self.pool.address(), error)
     }
@@ -215,7 +402,8 @@ impl RedisOnlineStore {
 
 struct RowsAndPointer {
     values: Vec<Option<Vec<u8>>>,
-    exists: bool,
+    /// Hashes that exist; one without rows does not.
+    existing: u64,
     current: Option<Pointer>,
 }
 
@@ -233,37 +421,22 @@ impl OnlineStore for RedisOnlineStore {
         rows: &mut dyn Iterator<Item = OnlineRow>,
     ) -> Result<u64, OnlineError> {
         check_table_name(table)?;
-        let outdated = |current| OnlineError::Outdated { table: table.to_owned(), current, offered: as_of };
-        if let Some(current) = self.read_pointer(table)?.filter(|current| current.as_of > as_of) {
-            return Err(outdated(current.as_of));
-        }
-        let published = self.pool.write(|connection| {
-            let version: u64 = redis::cmd("INCR").arg(self.key(table, "versions")).query(connection)?;
-            let rows_key = self.rows_key(table, version);
-            let sent = match Self::send_rows(connection, table, &rows_key, rows)? {
-                Ok(sent) => sent,
-                Err(refusal) => {
-                    redis::cmd("UNLINK").arg(&rows_key).exec(connection)?;
-                    return Ok(Err(refusal));
-                }
-            };
-            let newer: Option<String> = self
-                .move_pointer
-                .key(self.key(table, "current"))
-                .key(&rows_key)
-                .arg(version)
-                .arg(ordered_text(as_of))
-                .arg(sent.distinct)
-                .arg(self.key(table, "rows:"))
-                .invoke(connection)?;
-            Ok(match newer.as_deref().and_then(parse_time) {
-                Some(current) => Err(outdated(current)),
-                None => Ok((sent.rows, Pointer { version, as_of, rows: sent.distinct })),
-            })
-        });
-        let (rows, pointer) = published.map_err(|error| self.failed(error))??;
-        self.believe(table, Some(pointer));
-        Ok(rows)
+        self.refuse_older(table, as_of)?;
+        self.publish_layer(table, as_of, None, &mut rows.map(|row| check_row(table, &row).map(|()| row)))
+    }
+
+    fn publish_change(
+        &self,
+        table: &str,
+        base: Version,
+        as_of: Timestamp,
+        changes: &mut dyn Iterator<Item = OnlineChange>,
+    ) -> Result<u64, OnlineError> {
+        check_table_name(table)?;
+        let current = self.refuse_older(table, as_of)?;
+        let current = current.filter(|current| current.version == base).ok_or_else(|| moved(table, base.as_of))?;
+        let mut rows = changes.map(|change| check_change(table, &change).map(|()| (change.0, tagged(change.1))));
+        self.publish_layer(table, as_of, Some(&current), &mut rows)
     }
 
     fn get(&self, table: &str, keys: &[&[u8]]) -> Result<Snapshot, OnlineError> {
@@ -272,24 +445,26 @@ impl OnlineStore for RedisOnlineStore {
             None => self.read_pointer(table)?,
         };
         if keys.is_empty() {
-            let as_of = self.read_pointer(table)?.map(|pointer| pointer.as_of);
+            let as_of = self.as_of(table)?;
             return Ok(Snapshot { as_of, values: Vec::new() });
         }
         for _ in 0..READ_ATTEMPTS_MAX {
             let Some(tried) = pointer else {
                 return Ok(Snapshot { as_of: None, values: vec![None; keys.len()] });
             };
-            let read = self.read_rows(table, tried, keys)?;
-            if read.current == Some(tried) {
-                if tried.rows > 0 && !read.exists {
+            let read = self.read_rows(table, &tried, keys)?;
+            if read.current.as_ref() == Some(&tried) {
+                let rows = tried.layers.iter().map(|layer| layer.rows);
+                if read.existing < rows.clone().filter(|rows| *rows > 0).count() as u64 {
                     return Err(self.broken(format!(
-                        "the {} rows of table {table:?} are gone; is maxmemory-policy noeviction? Publish it again",
-                        tried.rows
+                        "of the {} rows of table {table:?} some are gone; is maxmemory-policy noeviction? Publish it \
+                         again",
+                        rows.sum::<u64>()
                     )));
                 }
-                return Ok(Snapshot { as_of: Some(tried.as_of), values: read.values });
+                return Ok(Snapshot { as_of: Some(tried.version.as_of), values: read.values });
             }
-            self.believe(table, read.current);
+            self.believe(table, read.current.clone());
             pointer = read.current;
         }
         Err(OnlineError::Unreachable {
@@ -298,8 +473,8 @@ impl OnlineStore for RedisOnlineStore {
         })
     }
 
-    fn as_of(&self, table: &str) -> Result<Option<Timestamp>, OnlineError> {
-        Ok(self.read_pointer(table)?.map(|pointer| pointer.as_of))
+    fn version(&self, table: &str) -> Result<Option<Version>, OnlineError> {
+        Ok(self.read_pointer(table)?.map(|pointer| pointer.version))
     }
 
     fn ping(&self) -> Result<(), OnlineError> {
@@ -311,6 +486,10 @@ impl fmt::Debug for RedisOnlineStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOnlineStore").field("pool", &self.pool).finish_non_exhaustive()
     }
+}
+
+fn moved(table: &str, expected: Timestamp) -> OnlineError {
+    OnlineError::Moved { table: table.to_owned(), expected }
 }
 
 fn pool_error(address: &str, error: PoolError) -> OnlineError {
@@ -335,9 +514,17 @@ mod tests {
 
     #[test]
     fn pointers_of_other_formats_are_not_guessed() {
-        let pointer = Pointer { version: 3, as_of: Timestamp(5), rows: 9 };
-        assert_eq!(Pointer::parse(&format!("1 3 {} 9", ordered_text(Timestamp(5)))), Some(pointer));
-        for other in ["", "2 3 00000000000000000005 9", "1 3 5", "1 3 5 9 x"] {
+        let version = Version { number: 3, as_of: Timestamp(5) };
+        let whole = Pointer::whole(version, 9);
+        let text = format!("1 3 {} 9", ordered_text(Timestamp(5)));
+        assert_eq!((Pointer::parse(&text), whole.to_text()), (Some(whole), text));
+        let layer = |number, rows, kind| Layer { number, rows, kind };
+        let layered = Pointer { version, layers: vec![layer(3, 4, Kind::Changes), layer(1, 9, Kind::Rows)] };
+        let text = format!("2 3 {} 3:4:c 1:9:r", ordered_text(Timestamp(5)));
+        assert_eq!((Pointer::parse(&text), layered.to_text()), (Some(layered), text));
+        for other in
+            ["", "3 3 00000000000000000005 9", "1 3 5", "1 3 5 9 x", "2 3 5 3:4", "2 3 5 3:4:x", "2 3 5 3:4:c:"]
+        {
             assert_eq!(Pointer::parse(other), None, "{other:?}");
         }
     }

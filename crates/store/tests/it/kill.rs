@@ -16,7 +16,7 @@ use paceline_core::online::OnlineStore;
 use paceline_core::random;
 use paceline_store::{EmbeddedEventLog, EmbeddedOnlineStore, RedisOnlineStore, RedisOptions};
 use paceline_testkit::event_log_suite::{event, read_all};
-use paceline_testkit::online_suite::{publish_marked, read_marked};
+use paceline_testkit::online_suite::{change_marked, publish_marked, read_marked};
 
 use crate::redis_server::RedisServer;
 
@@ -45,10 +45,12 @@ fn acknowledge(what: &str) {
     output.flush().unwrap();
 }
 
+/// Whole publishes and changes in turn.
 fn publish_forever(store: &dyn OnlineStore) {
     let first = store.as_of("t").unwrap().map_or(1, |as_of| as_of.0 + 1);
     for as_of in first.. {
-        publish_marked(store, "t", as_of, ROWS).unwrap();
+        let write = if as_of == 1 || as_of % 3 == 0 { publish_marked } else { change_marked };
+        write(store, "t", as_of, ROWS).unwrap();
         acknowledge(&as_of.to_string());
     }
 }
