@@ -165,7 +165,7 @@ pub fn fit_also_bought(purchases: &Purchases, t: Timestamp, spec: &AlsoBoughtSpe
 }
 
 /// At most `most` items of a history, the newest first.
-fn newest(history: &mut [HistoryItem], most: usize) -> &[HistoryItem] {
+pub(super) fn newest(history: &mut [HistoryItem], most: usize) -> &[HistoryItem] {
     history.sort_by(|a, b| b.last.cmp(&a.last).then(a.item.cmp(&b.item)));
     &history[..most.min(history.len())]
 }

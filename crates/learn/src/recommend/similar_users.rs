@@ -4,6 +4,7 @@ use paceline_core::Timestamp;
 use paceline_models::recommend::{Circles, Neighbour, SimilarUsers};
 
 use super::Purchases;
+use super::item_item::newest;
 
 /// How users become neighbours.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,27 +45,23 @@ pub fn fit_similar_users(purchases: &Purchases, t: Timestamp, spec: &SimilarUser
     let users: Vec<Neighbour> = (0..purchases.user_count() as u32)
         .map(|user| {
             let mut neighbour = Neighbour::default();
-            for bought in purchases.state_at(user, t).history {
+            let mut history = purchases.state_at(user, t).history;
+            let most = spec.taste_items_max.max(spec.vote_items_max);
+            for (place, bought) in newest(&mut history, most).iter().enumerate() {
                 let age_days = t.seconds_since(bought.last) / 86_400.0;
                 let weight = |half_life: f64| (-age_days / half_life).exp2();
-                neighbour.taste.push((bought.item, weight(spec.taste_half_life_days) as f32));
+                if place < spec.taste_items_max {
+                    neighbour.taste.push((bought.item, weight(spec.taste_half_life_days) as f32));
+                }
                 let [fast, slow] = spec.vote_half_lives_days.map(weight);
-                if fast.max(slow) >= VOTE_MIN {
+                if place < spec.vote_items_max && fast.max(slow) >= VOTE_MIN {
                     neighbour.recent.push((bought.item, [fast as f32, slow as f32]));
                 }
             }
-            heaviest(&mut neighbour.taste, spec.taste_items_max, |weight| *weight);
-            heaviest(&mut neighbour.recent, spec.vote_items_max, |[_, slow]| *slow);
             neighbour
         })
         .collect();
     SimilarUsers::new(&users, purchases.item_count(), spec.circles, spec.taste_half_life_days)
-}
-
-/// Keeps the `most` entries with the largest weights; of equal ones those with the smaller items.
-fn heaviest<T>(entries: &mut Vec<(u32, T)>, most: usize, weight: impl Fn(&T) -> f32) {
-    entries.sort_by(|(a, a_value), (b, b_value)| weight(b_value).total_cmp(&weight(a_value)).then(a.cmp(b)));
-    entries.truncate(most);
 }
 
 #[cfg(test)]
