@@ -120,7 +120,7 @@ pub enum Rejection {
         keep: f64,
     },
     /// It holds the floor on the tuning slice by so little that it may well miss it on another, and a kept step does not.
-    Narrow {
+    TooNarrow {
         /// Lower end of retention on the tuning slice.
         low: f64,
         /// Lower end of what another slice of the same size is likely to show.
@@ -163,7 +163,7 @@ impl fmt::Display for Rejection {
                 100.0 * high,
                 100.0 * keep
             ),
-            Rejection::Narrow { low, foreseen, keep } => write!(
+            Rejection::TooNarrow { low, foreseen, keep } => write!(
                 f,
                 "holds the floor of {:.2} % on the tuning slice with a lower end of {:.2} %; on another slice {:.2} % must \
                  be expected",
@@ -318,7 +318,7 @@ impl Search {
                 self.rejected.push((judged, Rejection::NotFaster { p50_ms, current_p50_ms }));
             } else if is_sturdy && !judged.is_sturdy(&budget) {
                 let (low, foreseen) = (judged.retention.low, judged.foreseen_low());
-                self.rejected.push((judged, Rejection::Narrow { low, foreseen, keep }));
+                self.rejected.push((judged, Rejection::TooNarrow { low, foreseen, keep }));
             } else {
                 able.push(judged);
             }

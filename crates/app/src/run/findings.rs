@@ -101,7 +101,7 @@ pub fn rejected(search: &Search, bootstrap: Bootstrap) -> Result<Vec<report::Rej
             because: Some(match why {
                 Rejection::BelowFloor { .. } => report::RejectedBecause::BelowFloor,
                 Rejection::NotFaster { .. } => report::RejectedBecause::NotFaster,
-                Rejection::Narrow { .. } => report::RejectedBecause::TooNarrow,
+                Rejection::TooNarrow { .. } => report::RejectedBecause::TooNarrow,
                 Rejection::Outrun { .. } => report::RejectedBecause::Outrun,
                 Rejection::Outdone { .. } => report::RejectedBecause::Outdone,
             }),
