@@ -119,6 +119,15 @@ pub(crate) enum Role {
     Features(Arc<StoreHealth>),
 }
 
+/// Why a worker gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The queue is full, or the deadline passed.
+    Late,
+    /// It panicked.
+    Bug,
+}
+
 /// What recommendations share.
 pub(crate) struct Recommending {
     pub(crate) ladder: Ladder,
@@ -193,17 +202,12 @@ impl Service {
         }
     }
 
-    /// What `work` gives on one of the threads that compute, within the deadline.
-    pub(crate) async fn work<T: Send + 'static>(
+    /// What `work` gives on one of the threads that compute, by `deadline`.
+    pub(crate) async fn work_by<T: Send + 'static>(
         &self,
+        deadline: Instant,
         work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let deadline = Instant::now() + self.options.deadline;
-        let late = || {
-            let most = self.options.deadline.as_millis();
-            let problem = format!("no answer within {most} ms, `[serve] deadline_ms`; send fewer rows at once");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem).retry_after(1)
-        };
+    ) -> Result<T, Unanswered> {
         let (sender, receiver) = oneshot::channel();
         let submitted = self.workers.submit(move |workspace| {
             // Nobody waits any more: a cancelled request costs nothing.
@@ -211,12 +215,27 @@ impl Service {
                 let _ = sender.send(work(workspace));
             }
         });
-        submitted.map_err(|_| late())?;
+        submitted.map_err(|_| Unanswered::Late)?;
         match timeout_at(deadline.into(), receiver).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(_)) => Err(Problem::bug()),
-            Err(_) => Err(late()),
+            Ok(done) => done.map_err(|_| Unanswered::Bug),
+            Err(_) => Err(Unanswered::Late),
         }
+    }
+
+    /// The same within the deadline of a whole answer, for requests that have no lower rung.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let deadline = Instant::now() + self.options.deadline;
+        self.work_by(deadline, work).await.map_err(|unanswered| match unanswered {
+            Unanswered::Bug => Problem::bug(),
+            Unanswered::Late => {
+                let most = self.options.deadline.as_millis();
+                let problem = format!("no answer within {most} ms, `[serve] deadline_ms`; send fewer rows at once");
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem).retry_after(1)
+            }
+        })
     }
 
     /// What keeps the best answers from being given.

@@ -9,13 +9,13 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use paceline_core::{KeyPart, Timestamp};
 use serde::Serialize;
-use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use super::problem::Problem;
 use crate::cache::Lookup;
 use crate::ladder::{Answer, ITEMS_MAX, Question, Reason, Rung};
-use crate::service::{Recommending, Service, now};
+use crate::service::{Recommending, Service, Unanswered, now};
+use crate::workers::Workspace;
 
 /// Most items that one request excludes.
 pub const EXCLUDED_MAX: usize = 1_000;
@@ -143,23 +143,12 @@ async fn compute(
     question: &Question,
     deadline: Instant,
 ) -> Result<(Arc<Answer>, bool), Problem> {
-    let (sender, receiver) = oneshot::channel();
     let (asking, asked) = (Arc::clone(role), question.clone());
-    let submitted = service.workers.submit(move |workspace| {
-        // Nobody waits any more: a cancelled request costs nothing.
-        if !sender.is_closed() {
-            let _ = sender.send(asking.ladder.answer(&asked, deadline, &mut workspace.recommend));
-        }
-    });
-    let answer = match submitted {
-        Err(_) => role.ladder.popular(question, Reason::Deadline),
-        Ok(()) => match timeout_at(deadline.into(), receiver).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                return Err(Problem::bug());
-            }
-            Err(_) => role.ladder.popular(question, Reason::Deadline),
-        },
+    let work = move |workspace: &mut Workspace| asking.ladder.answer(&asked, deadline, &mut workspace.recommend);
+    let answer = match service.work_by(deadline, work).await {
+        Ok(answer) => answer,
+        Err(Unanswered::Late) => role.ladder.popular(question, Reason::Deadline),
+        Err(Unanswered::Bug) => return Err(Problem::bug()),
     };
     Ok((Arc::new(answer), false))
 }
