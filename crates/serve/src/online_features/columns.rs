@@ -5,7 +5,7 @@ use paceline_features::expression::{Input, Program, Scratch, Type};
 use serde_json::Value as Json;
 
 use super::{FeatureError, FeatureRequest, KeyColumn, OnlineFeatures, REQUEST, ServedView, TIME};
-use crate::recommend::tables::{RESERVED_KEY, ViewRows, read_view, view_table};
+use crate::recommend::tables::{RESERVED_KEY, ViewColumns, ViewRows, read_view, view_table};
 
 /// Everything that is known about the entities of one request.
 pub(super) struct Columns<'a> {
@@ -19,10 +19,21 @@ pub(super) struct Columns<'a> {
     computed: Vec<Result<(Type, Vec<Value>), String>>,
 }
 
-/// Where a column's values lie.
-enum Place<'c> {
-    View(&'c ViewRows, usize),
-    Values(&'c [Value]),
+/// A column that an expression may read, and where its values lie.
+struct Known {
+    name: String,
+    kind: Type,
+    place: Place,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    /// Of a view, a feature.
+    View(usize, usize),
+    /// A field of the request.
+    Field(usize),
+    /// A request-time feature.
+    Computed(usize),
     Now,
 }
 
@@ -63,18 +74,21 @@ impl<'a> Columns<'a> {
 
     /// Computes the request-time features up to and with `last`, from every view whose key is given.
     pub(super) fn compute(&mut self, last: usize) -> Result<(), FeatureError> {
-        for view in 0..self.features.set.views.len() {
-            let entity = &self.features.set.views[view].entity;
-            if entity.iter().all(|key| self.request.entities.contains_key(&key.name)) {
-                self.read(view)?;
-            }
+        let (request, features) = (self.request, self.features);
+        for view in (0..self.views.len()).filter(|view| request.gives_key_of(features, *view)) {
+            self.read(view)?;
         }
-        let fields = self.request.entities.iter().chain(&self.request.request_context);
-        let fields: Vec<(String, Type, Vec<Value>)> = fields
-            .map(|(name, values)| typed(name, values).map(|(kind, values)| (name.clone(), kind, values)))
+        let fields = request.entities.iter().chain(&request.request_context);
+        let fields: Vec<(&String, Type, Vec<Value>)> = fields
+            .map(|(name, values)| typed(name, values).map(|(kind, values)| (name, kind, values)))
             .collect::<Result<_, _>>()?;
+        let mut known = self.known(&fields);
         for at in 0..=last {
-            let computed = self.compute_one(at, &fields);
+            let computed = self.compute_one(at, &known, &fields);
+            if let Ok((kind, _)) = &computed {
+                let name = format!("{REQUEST}.{}", self.features.set.request_features[at].name);
+                known.push(Known { name, kind: *kind, place: Place::Computed(at) });
+            }
             self.computed.push(computed);
         }
         Ok(())
@@ -91,61 +105,71 @@ impl<'a> Columns<'a> {
         })
     }
 
-    fn compute_one(&self, at: usize, fields: &[(String, Type, Vec<Value>)]) -> Result<(Type, Vec<Value>), String> {
-        let known = self.known(fields);
+    fn compute_one(
+        &self,
+        at: usize,
+        known: &[Known],
+        fields: &[(&String, Type, Vec<Value>)],
+    ) -> Result<(Type, Vec<Value>), String> {
+        // The first of a name, as the compiler takes it.
         let place = |name: &str, kind: Type| {
-            known.iter().find(|(known, found, _)| known == name && *found == kind).map(|(_, _, place)| place)
+            known.iter().find(|known| known.name == name).filter(|known| known.kind == kind).map(|known| known.place)
         };
         let ready = self.features.programs[at].as_ref();
         let ready = ready.filter(|program| program.columns().all(|(name, kind)| place(name, kind).is_some()));
         let program = match ready {
             Some(program) => program.clone(),
             None => {
-                let types: Vec<(&str, Type)> = known.iter().map(|(name, kind, _)| (name.as_str(), *kind)).collect();
+                let types: Vec<(&str, Type)> = known.iter().map(|known| (known.name.as_str(), known.kind)).collect();
                 let text = &self.features.set.request_features[at].expression;
                 let reasons = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 Program::compile(text, &types).map_err(reasons)?
             }
         };
-        let places: Vec<&Place<'_>> =
+        let places: Vec<Place> =
             program.columns().map(|(name, kind)| place(name, kind).expect("compiled against these columns")).collect();
         let mut scratch = Scratch::default();
         let mut inputs: Vec<Input<'_>> = Vec::with_capacity(places.len());
         let values = (0..self.row_count).map(|row| {
             inputs.clear();
-            inputs.extend(places.iter().map(|place| self.input(place, row)));
+            inputs.extend(places.iter().map(|place| self.input(*place, fields, row)));
             program.eval_row(&inputs, &mut scratch).map_err(|error| error.to_string())
         });
         Ok((program.output_type(), values.collect::<Result<_, _>>()?))
     }
 
-    /// Every column that an expression may read now. A field goes before the time and a feature of the same name.
-    fn known<'c>(&'c self, fields: &'c [(String, Type, Vec<Value>)]) -> Vec<(String, Type, Place<'c>)> {
-        let mut known: Vec<(String, Type, Place<'c>)> =
-            fields.iter().map(|(name, kind, values)| (name.clone(), *kind, Place::Values(values))).collect();
-        known.push((TIME.to_owned(), Type::Timestamp, Place::Now));
-        for (view, rows) in self.features.set.views.iter().zip(&self.views) {
-            let Some(rows) = rows else { continue };
-            let name = &view.columns.name;
-            known.extend(view.columns.columns.iter().enumerate().map(|(column, feature)| {
-                (format!("{name}.{}", feature.name), feature.kind, Place::View(rows, column))
+    /// What expressions may read before any of them is computed. A field goes before the time and a feature of the same
+    /// name.
+    fn known(&self, fields: &[(&String, Type, Vec<Value>)]) -> Vec<Known> {
+        let field = |(at, (name, kind, _)): (usize, &(&String, Type, Vec<Value>))| Known {
+            name: (*name).clone(),
+            kind: *kind,
+            place: Place::Field(at),
+        };
+        let mut known: Vec<Known> = fields.iter().enumerate().map(field).collect();
+        known.push(Known { name: TIME.to_owned(), kind: Type::Timestamp, place: Place::Now });
+        for (at, view) in self.features.set.views.iter().enumerate().filter(|(at, _)| self.views[*at].is_some()) {
+            let ViewColumns { name, columns } = &view.columns;
+            known.extend(columns.iter().enumerate().map(|(column, feature)| Known {
+                name: format!("{name}.{}", feature.name),
+                kind: feature.kind,
+                place: Place::View(at, column),
             }));
-        }
-        for (feature, computed) in self.features.set.request_features.iter().zip(&self.computed) {
-            if let Ok((kind, values)) = computed {
-                known.push((format!("{REQUEST}.{}", feature.name), *kind, Place::Values(values)));
-            }
         }
         known
     }
 
-    fn input<'c>(&self, place: &Place<'c>, row: usize) -> Input<'c> {
+    fn input<'c>(&'c self, place: Place, fields: &'c [(&String, Type, Vec<Value>)], row: usize) -> Input<'c> {
         match place {
-            Place::View(rows, column) => {
-                let width = rows.values.len() / rows.known.len();
-                (&rows.values[row * width + column]).into()
+            Place::View(view, column) => {
+                let width = self.features.set.views[view].columns.columns.len();
+                (&self.view(view).values[row * width + column]).into()
             }
-            Place::Values(values) => (&values[row]).into(),
+            Place::Field(at) => (&fields[at].2[row]).into(),
+            Place::Computed(at) => {
+                let (_, values) = self.computed[at].as_ref().expect("only what was computed is known");
+                (&values[row]).into()
+            }
             Place::Now => Input::Timestamp(self.now),
         }
     }

@@ -62,7 +62,8 @@ impl FeatureRequest {
         Ok(rows)
     }
 
-    fn gives_key_of(&self, features: &OnlineFeatures, view: usize) -> bool {
+    /// Whether all key columns of a view are given.
+    pub(super) fn gives_key_of(&self, features: &OnlineFeatures, view: usize) -> bool {
         features.set.views[view].entity.iter().all(|key| self.entities.contains_key(&key.name))
     }
 

@@ -104,6 +104,19 @@ fn request_time_features_read_views_fields_and_the_time() {
 }
 
 #[test]
+fn a_field_called_time_is_not_the_time_of_the_request() {
+    let features = features(&Arc::default());
+    let ask = |time: Json| {
+        ask(
+            &features,
+            json!({"features": ["request:age_s"], "entities": {"user_id": [1]}, "request_context": {"time": [time]}}),
+        )
+    };
+    let refused = ask(json!("1970-01-01T00:00:06Z")).expect_err("a text").to_string();
+    assert!(refused.contains("\"age_s\" cannot be computed"), "{refused}");
+}
+
+#[test]
 fn a_service_is_a_view_or_all_views_whose_keys_are_given() {
     let features = features(&Arc::default());
     let names = |service: &str| {
