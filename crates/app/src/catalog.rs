@@ -1,6 +1,6 @@
 //! The features of a pipeline with their lineage: what each reads, where it is computed, who uses it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::Result;
@@ -12,25 +12,31 @@ use paceline_store::ArtifactError;
 use crate::lookup::view_types;
 use crate::pipeline::{NamedExpression, Pipeline, Source};
 use crate::serving::{Artifact, load_artifact};
-use crate::tables::SourceRows;
 
 /// What a published model is called among the users of a feature.
 const MODEL: &str = "model";
 
-/// The catalog of a pipeline. `model_columns` are those that the published model reads.
+/// The catalog of a pipeline, whose sources have these `columns` ([`source_columns`]). `model_columns` are those that the
+/// published model reads.
+///
+/// [`source_columns`]: crate::lookup::source_columns
 ///
 /// # Errors
-/// When a source cannot be read.
-pub fn catalog(pipeline: &Pipeline, model_columns: &[String]) -> Result<Catalog> {
+/// When a source lacks a key column.
+pub fn catalog(
+    pipeline: &Pipeline,
+    columns: &HashMap<&str, Vec<(String, Type)>>,
+    model_columns: &[String],
+) -> Result<Catalog> {
     let mut features = Vec::new();
     let mut types: Vec<(String, Type)> = Vec::new();
     for view in &pipeline.views {
         let source = pipeline.source(&view.source).expect("a checked view names a source");
-        let rows = SourceRows::open(source, &pipeline.folder)?;
-        let kinds = view_types(pipeline, view)?;
+        let columns = &columns[view.source.as_str()];
+        let kinds = view_types(view, columns)?;
         types.extend(view.entity.iter().cloned().zip(kinds.keys));
         for (feature, kind) in view.features.iter().zip(kinds.features) {
-            let entry = of_view(view, feature, kind, source, rows.columns());
+            let entry = of_view(view, feature, kind, source, columns);
             types.push((entry.name.clone(), kind));
             features.push(entry);
         }

@@ -1,5 +1,7 @@
 //! The features of one entity: from the online store, or computed from the sources.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, bail};
 use arrow::array::BooleanArray;
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -13,8 +15,8 @@ use paceline_features::{Aggregate, Feature, FeatureView, SourceTable};
 use serde::Serialize;
 
 use crate::materialize::{exact, table_of, unknown_values};
-use crate::pipeline::Pipeline;
 use crate::pipeline::mistake::{nearest, suggest};
+use crate::pipeline::{Pipeline, Source};
 use crate::tables::SourceRows;
 use crate::training_set::values::keys_of;
 use crate::training_set::{TIME, wanted_columns};
@@ -77,14 +79,22 @@ pub struct ViewTypes {
     pub features: Vec<Type>,
 }
 
-/// The types that the view's columns have in the files of its source.
+/// The columns of every source that a view reads, with their types, by the source's name. Each source is opened once.
 ///
 /// # Errors
-/// When the source cannot be read or lacks a key column.
-pub fn view_types(pipeline: &Pipeline, view: &FeatureView) -> anyhow::Result<ViewTypes> {
-    let source = pipeline.source(&view.source).expect("a checked view names a source");
-    let rows = SourceRows::open(source, &pipeline.folder)?;
-    let kind_of = |column: &str| rows.columns().iter().find(|(name, _)| name == column).map(|(_, kind)| *kind);
+/// When a source cannot be read.
+pub fn source_columns(pipeline: &Pipeline) -> anyhow::Result<HashMap<&str, Vec<(String, Type)>>> {
+    let read = |source: &&Source| pipeline.views.iter().any(|view| view.source == source.name);
+    let open = |source: &Source| SourceRows::open(source, &pipeline.folder).map(|rows| rows.columns().to_vec());
+    pipeline.sources.iter().filter(read).map(|source| Ok((source.name.as_str(), open(source)?))).collect()
+}
+
+/// The types that the view's columns have in the files of its source, whose `columns` these are.
+///
+/// # Errors
+/// When the source lacks a key column.
+pub fn view_types(view: &FeatureView, columns: &[(String, Type)]) -> anyhow::Result<ViewTypes> {
+    let kind_of = |column: &str| columns.iter().find(|(name, _)| name == column).map(|(_, kind)| *kind);
     let key = |key: &String| kind_of(key).with_context(|| format!("[sources.{}] has no {key:?}", view.source));
     Ok(ViewTypes {
         keys: view.entity.iter().map(key).collect::<anyhow::Result<_>>()?,
@@ -104,8 +114,9 @@ impl Asked {
         }
         let mut keys: IndexMap<&str, Type> = IndexMap::new();
         let mut types = Vec::with_capacity(pipeline.views.len());
+        let columns = source_columns(pipeline)?;
         for view in &pipeline.views {
-            let of_view = view_types(pipeline, view)?;
+            let of_view = view_types(view, &columns[view.source.as_str()])?;
             keys.extend(view.entity.iter().map(String::as_str).zip(of_view.keys));
             types.push(of_view.features);
         }

@@ -95,3 +95,15 @@ pub enum Placement {
     /// Computed from raw rows when a request comes.
     Request,
 }
+
+impl Placement {
+    /// The name that a pipeline file uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Placement::Batch => "batch",
+            Placement::Stream => "stream",
+            Placement::Request => "request",
+        }
+    }
+}

@@ -16,7 +16,7 @@ use paceline_serve::{EventSource, Options, Parts, Subject};
 
 use super::publish::{Artifact, columns_of, goal_of};
 use crate::catalog::{catalog, columns_read};
-use crate::lookup::{ViewTypes, view_types};
+use crate::lookup::{ViewTypes, source_columns, view_types};
 use crate::pipeline::{Pipeline, Source};
 
 /// The embedded event log within the data folder.
@@ -84,8 +84,9 @@ pub fn parts(
 
 /// What may be looked up: the views and request-time features of the pipeline.
 fn feature_set(pipeline: &Pipeline, model_columns: &[String]) -> Result<FeatureSet> {
+    let columns = source_columns(pipeline)?;
     let view = |view: &FeatureView| {
-        let ViewTypes { keys, features } = view_types(pipeline, view)?;
+        let ViewTypes { keys, features } = view_types(view, &columns[view.source.as_str()])?;
         let name = |feature: &Feature| format!("{}.{}", view.name, feature.name);
         let types: Vec<NamedType> = view.features.iter().map(name).zip(features).collect();
         let key = |(name, kind): (&String, Type)| KeyColumn { name: name.clone(), is_number: kind == Type::Int };
@@ -98,7 +99,7 @@ fn feature_set(pipeline: &Pipeline, model_columns: &[String]) -> Result<FeatureS
         request_features: request_features
             .map(|named| RequestFeature { name: named.name.clone(), expression: named.expression.clone() })
             .collect(),
-        catalog: catalog(pipeline, model_columns)?,
+        catalog: catalog(pipeline, &columns, model_columns)?,
     })
 }
 

@@ -8,6 +8,7 @@ use paceline_serve::online_features::{Catalog, FeatureEntry};
 
 use super::{Outcome, open};
 use crate::catalog::{catalog, model_columns};
+use crate::lookup::source_columns;
 use crate::materialize::table_of;
 use crate::messages::Terminal;
 use crate::pipeline::Pipeline;
@@ -42,7 +43,7 @@ impl CatalogArguments {
         let pipeline = open(&self.pipeline, terminal)?;
         let models = self.models.clone().unwrap_or_else(|| pipeline.folder.join("out").join(MODELS_FOLDER));
         let columns = if pipeline.model.is_some() { model_columns(&pipeline, &models)? } else { Vec::new() };
-        let known = catalog(&pipeline, &columns)?;
+        let known = catalog(&pipeline, &source_columns(&pipeline)?, &columns)?;
         Ok(known.as_of(&self.tables(&pipeline, &pipeline.folder)?))
     }
 
@@ -80,11 +81,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
 
 /// Where a feature is computed, and how often: `batch, 1d`.
 pub(super) fn placement(feature: &FeatureEntry) -> String {
-    let name = match feature.placement {
-        paceline_features::Placement::Batch => "batch",
-        paceline_features::Placement::Stream => "stream",
-        paceline_features::Placement::Request => "request",
-    };
+    let name = feature.placement.name();
     feature.schedule.map_or_else(|| name.to_owned(), |every| format!("{name}, every {every}"))
 }
 
