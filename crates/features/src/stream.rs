@@ -331,10 +331,33 @@ impl Stream {
     /// [`FeatureError::TooEarly`] when `t` is before [`Stream::earliest`]; [`FeatureError::Key`] when the key has another
     /// number or type of parts than the views' key columns.
     pub fn read(&self, key: &EntityKey, t: Timestamp) -> Result<Reading, FeatureError> {
+        self.read_number(self.find(key)?, t)
+    }
+
+    /// As [`Stream::read`], for a key in the form of [`EntityKey::to_bytes`]; one of another number or type of parts is
+    /// that of an unknown entity.
+    ///
+    /// # Errors
+    /// [`FeatureError::TooEarly`] as for [`Stream::read`].
+    pub fn read_bytes(&self, key: &[u8], t: Timestamp) -> Result<Reading, FeatureError> {
+        self.read_number(self.number_of(key), t)
+    }
+
+    /// Whether the entity of a key, in the form of [`EntityKey::to_bytes`], has rows that a window may reach.
+    #[must_use]
+    pub fn knows_bytes(&self, key: &[u8]) -> bool {
+        self.number_of(key).is_some()
+    }
+
+    fn number_of(&self, key: &[u8]) -> Option<u32> {
+        Some(self.entities.find(key)).filter(|number| *number != NOBODY)
+    }
+
+    fn read_number(&self, number: Option<u32>, t: Timestamp) -> Result<Reading, FeatureError> {
         if t < self.earliest() {
             return Err(FeatureError::TooEarly { at: t, earliest: self.earliest() });
         }
-        let slot = self.find(key)?.map(|number| &self.entities.slots[number as usize]);
+        let slot = number.map(|number| &self.entities.slots[number as usize]);
         if let Some(slot) = slot {
             slot.touched.fetch_max(t.0, Relaxed);
             if let Some(spilled) = slot.spilled.as_ref().filter(|spilled| spilled.newest_event >= self.first_event()) {

@@ -15,6 +15,8 @@ use crate::health::StoreHealth;
 use crate::recommend::artifact::PublishedRecommender;
 use crate::recommend::tables::{self, StoredList, TableError};
 use crate::recommend::{ItemTable, Request, Workspace};
+use crate::service::now;
+use crate::views::Views;
 
 /// Most items of one answer.
 pub const ITEMS_MAX: usize = 1_000;
@@ -188,6 +190,8 @@ pub struct Ladder {
     pub model: PublishedRecommender,
     /// The tables.
     pub store: Arc<dyn OnlineStore>,
+    /// Where the users' views are read.
+    views: Views,
     /// Whether the store answers.
     pub health: StoreHealth,
     memory: RwLock<Arc<Memory>>,
@@ -199,6 +203,17 @@ impl Ladder {
     /// Before anything was read from the store; the popular list is that of the artifact.
     #[must_use]
     pub fn new(pipeline: String, digest: Digest, model: PublishedRecommender, store: Arc<dyn OnlineStore>) -> Self {
+        let views = Views::of_store(&pipeline, Arc::clone(&store));
+        Ladder::with_views(pipeline, digest, model, store, views)
+    }
+
+    pub(crate) fn with_views(
+        pipeline: String,
+        digest: Digest,
+        model: PublishedRecommender,
+        store: Arc<dyn OnlineStore>,
+        views: Views,
+    ) -> Self {
         let popular = popular_of(&model);
         let memory = Memory { popular, popular_as_of: Some(model.description.as_of), ..Memory::default() };
         Ladder {
@@ -206,6 +221,7 @@ impl Ladder {
             digest,
             model,
             store,
+            views,
             health: StoreHealth::default(),
             memory: RwLock::new(Arc::new(memory)),
             full_ns: AtomicU64::new(0),
@@ -252,7 +268,7 @@ impl Ladder {
         }
         let started = Instant::now();
         let views = &self.model.description.user_views;
-        let (values, values_as_of) = match tables::read_user_values(&*self.store, &self.pipeline, views, &user) {
+        let (values, values_as_of) = match self.views.read_entity(views, &user, now()) {
             Ok(read) => read,
             Err(error) => {
                 let reason = self.reason(error);
@@ -341,7 +357,7 @@ impl Ladder {
                 Reason::StoreDown
             }
             TableError::Absent { .. } => Reason::NotMaterialized,
-            TableError::Mismatch { .. } | TableError::Restless { .. } => {
+            TableError::Mismatch { .. } | TableError::Restless { .. } | TableError::Stream { .. } => {
                 tracing::warn!(%error, "a table cannot be used");
                 Reason::TablesMismatch
             }

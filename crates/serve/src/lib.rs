@@ -4,6 +4,7 @@
 //! - [`ladder`]: the highest rung that can answer now: full, precomputed, popular.
 //! - [`predict`]: rows scored by a published row model, in process; [`row_model`] fetches their features.
 //! - [`online_features`]: feature values by entity key.
+//! - [`views`]: where features are read, from the online store or from [`streams`], which events keep current.
 //! - [`Server`]: all over HTTP, with [`cache`], [`workers`] and [`metrics`].
 //!
 //! Tokio moves bytes; plain threads wait for stores and compute. Everything that waits is bounded: connections by the
@@ -21,8 +22,10 @@ pub mod refresh;
 pub mod row_model;
 mod server;
 mod service;
+pub mod streams;
 #[cfg(test)]
 mod testing;
+pub mod views;
 pub mod workers;
 
 pub use server::Server;

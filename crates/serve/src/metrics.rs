@@ -44,6 +44,17 @@ struct Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceOutcome {
+    source: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    source: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Table {
     table: String,
 }
@@ -62,6 +73,9 @@ pub struct Metrics {
     store_up: Gauge,
     store_errors: Gauge,
     table_age: Family<Table, FloatGauge>,
+    stream_rows: Family<SourceOutcome, Counter>,
+    stream_entities: Family<Source, Gauge>,
+    stream_bytes: Family<Source, Gauge>,
 }
 
 fn histogram() -> Histogram {
@@ -83,6 +97,9 @@ impl Metrics {
             store_up: Gauge::default(),
             store_errors: Gauge::default(),
             table_age: Family::default(),
+            stream_rows: Family::default(),
+            stream_entities: Family::default(),
+            stream_bytes: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("serve_requests", "Requests by route and status", metrics.requests.clone());
@@ -110,6 +127,17 @@ impl Metrics {
             "Seconds since the time as of which a table is",
             metrics.table_age.clone(),
         );
+        registry.register(
+            "serve_stream_rows",
+            "Events of sources whose features are kept current, by what became of them",
+            metrics.stream_rows.clone(),
+        );
+        registry.register(
+            "serve_stream_entities",
+            "Entities whose features are kept current, spilled ones included",
+            metrics.stream_entities.clone(),
+        );
+        registry.register("serve_stream_bytes", "Memory of streams, about", metrics.stream_bytes.clone());
         let labels = vec![("pipeline".to_owned(), pipeline.to_owned()), ("digest".to_owned(), digest.to_owned())];
         registry.register("serve_model", "The artifact that is served", Info::new(labels));
         let started = FloatGauge::default();
@@ -140,6 +168,23 @@ impl Metrics {
         if count > 0 {
             self.events.get_or_create(&Outcome { outcome }).inc_by(count as u64);
         }
+    }
+
+    /// Counts events of a source whose features are kept current.
+    pub fn stream_rows(&self, source: &str, outcome: &'static str, count: usize) {
+        if count > 0 {
+            self.stream_rows.get_or_create(&SourceOutcome { source: source.to_owned(), outcome }).inc_by(count as u64);
+        }
+    }
+
+    /// Sets what the streams of a source hold.
+    pub fn observe_stream(&self, source: &str, entities: usize, bytes: usize) {
+        let set = |family: &Family<Source, Gauge>, value: usize| {
+            let gauge = family.get_or_create(&Source { source: source.to_owned() });
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.stream_entities, entities);
+        set(&self.stream_bytes, bytes);
     }
 
     /// One more request is in work until the guard is dropped.

@@ -11,8 +11,10 @@ use thiserror::Error;
 
 use crate::health::StoreHealth;
 use crate::predict::{PredictError, Predictor, Row, Workspace};
-use crate::recommend::tables::{TableError, ViewColumns, ViewRows, read_view, view_table};
+use crate::recommend::tables::{TableError, ViewColumns, ViewRows};
 use crate::refresh::{Tables, look_at_views};
+use crate::service::now;
+use crate::views::Views;
 
 /// Why rows get no scores.
 #[derive(Debug, Error)]
@@ -53,20 +55,22 @@ pub struct RowModel {
     predictor: Predictor,
     views: Vec<(ViewColumns, Vec<String>)>,
     store: Arc<dyn OnlineStore>,
+    sources: Views,
     /// Whether the store answers.
     pub health: StoreHealth,
 }
 
 impl RowModel {
-    /// `views` are those of the model with their key columns.
+    /// `views` are those of the model with their key columns, `sources` is where they are read.
     #[must_use]
     pub fn new(
         pipeline: String,
         predictor: Predictor,
         views: Vec<(ViewColumns, Vec<String>)>,
         store: Arc<dyn OnlineStore>,
+        sources: Views,
     ) -> Self {
-        RowModel { pipeline, predictor, views, store, health: StoreHealth::default() }
+        RowModel { pipeline, predictor, views, store, sources, health: StoreHealth::default() }
     }
 
     /// The pipeline's name, which is the model's.
@@ -105,7 +109,7 @@ impl RowModel {
     }
 
     fn fetch(&self, view: &ViewColumns, keys: &[Vec<u8>]) -> Result<ViewRows, TableError> {
-        let read = read_view(&*self.store, &view_table(&self.pipeline, &view.name), view, keys);
+        let read = self.sources.read(view, keys, now());
         if let Err(TableError::Store(error)) = &read {
             self.health.failed(&error.to_string());
         }
@@ -121,8 +125,8 @@ impl RowModel {
 
     /// As of when the views' tables are.
     pub(crate) fn look(&self, before: &Tables) -> Tables {
-        let views = self.views.iter().map(|(view, _)| view_table(&self.pipeline, &view.name));
-        look_at_views(&*self.store, views, &self.health, before)
+        let tables = self.sources.tables(self.views.iter().map(|(view, _)| view));
+        look_at_views(&*self.store, tables.into_iter(), &self.health, before)
     }
 }
 
@@ -169,7 +173,8 @@ pub(crate) mod tests {
     fn row_model(store: &Arc<MemoryStore>) -> RowModel {
         let views = model().description.user_views.into_iter().map(|view| (view, vec!["id".to_owned()])).collect();
         let store = Arc::clone(store) as Arc<dyn OnlineStore>;
-        RowModel::new(PIPELINE.to_owned(), predictor(), views, store)
+        let sources = Views::of_store(PIPELINE, Arc::clone(&store));
+        RowModel::new(PIPELINE.to_owned(), predictor(), views, store, sources)
     }
 
     fn rows(rows: Json) -> Vec<Map<String, Json>> {

@@ -17,9 +17,11 @@ use crate::metrics::Metrics;
 use crate::online_features::{FeatureSet, OnlineFeatures};
 use crate::predict::Predictor;
 use crate::recommend::artifact::PublishedRecommender;
-use crate::recommend::tables::{ViewColumns, view_table};
+use crate::recommend::tables::ViewColumns;
 use crate::refresh::{self, Refresher, look_at_views};
 use crate::row_model::RowModel;
+use crate::streams::{Follower, StreamedSource, Streams};
+use crate::views::Views;
 use crate::workers::{Workers, Workspace};
 
 /// Appends that may wait for the disk at once; they share its syncs.
@@ -71,6 +73,8 @@ pub struct Parts {
     pub log: Arc<dyn EventLog>,
     /// Sources whose rows are taken as events.
     pub event_sources: Vec<EventSource>,
+    /// Those of them whose events keep features current.
+    pub streams: Vec<StreamedSource>,
     /// How it answers.
     pub options: Options,
 }
@@ -102,7 +106,10 @@ pub(crate) struct Service {
     pub(crate) features: Option<Arc<OnlineFeatures>>,
     pub(crate) refresher: Refresher,
     pub(crate) workers: Workers,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) streams: Arc<Streams>,
+    /// Ends, and saves what streams hold, when the service is dropped.
+    _follower: Follower,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) event_sources: Vec<EventSource>,
     pub(crate) options: Options,
@@ -147,13 +154,16 @@ impl Recommending {
 impl Service {
     /// Looks at the tables once and starts the threads.
     pub(crate) fn start(parts: Parts) -> std::io::Result<Service> {
-        let Parts { pipeline, digest, subject, features, store, log, event_sources, options } = parts;
-        let metrics = Metrics::new(&pipeline, &digest.to_string());
-        let features = features.map(|set| Arc::new(OnlineFeatures::new(pipeline.clone(), set, Arc::clone(&store))));
+        let Parts { pipeline, digest, subject, features, store, log, event_sources, streams, options } = parts;
+        let metrics = Arc::new(Metrics::new(&pipeline, &digest.to_string()));
+        let streams = Streams::start(streams, Arc::clone(&log), Arc::clone(&metrics)).map_err(std::io::Error::other)?;
+        let streams = Arc::new(streams);
+        let read = Views::of_store(&pipeline, Arc::clone(&store)).with_streams(Arc::clone(&streams));
+        let features = features.map(|set| Arc::new(OnlineFeatures::new(pipeline.clone(), set, read.clone())));
         let (role, refresher) = match subject {
             Subject::Recommender { model, user_column } => {
                 let items_are_numbers = matches!(model.catalogue.items().first(), Some(KeyPart::Int(_)));
-                let ladder = Ladder::new(pipeline, digest, *model, store);
+                let ladder = Ladder::with_views(pipeline, digest, *model, store, read);
                 let cache =
                     (options.cache_entries > 0).then(|| AnswerCache::new(options.cache_entries, options.cache_ttl));
                 let role = Arc::new(Recommending { ladder, cache, user_column, items_are_numbers });
@@ -163,7 +173,7 @@ impl Service {
                 (Role::Recommender(role), refresher)
             }
             Subject::Rows { predictor, views } => {
-                let role = Arc::new(RowModel::new(pipeline, predictor, views, store));
+                let role = Arc::new(RowModel::new(pipeline, predictor, views, store, read));
                 let (watched, looked) = (Arc::clone(&role), Arc::clone(&role));
                 let is_down = move || watched.health.is_down();
                 (Role::Rows(role), Refresher::start(is_down, move |before| looked.look(before))?)
@@ -172,7 +182,7 @@ impl Service {
                 let health = Arc::new(StoreHealth::default());
                 let (watched, noted) = (Arc::clone(&health), Arc::clone(&health));
                 let views = features.iter().flat_map(|features| &features.set().views);
-                let tables: Vec<String> = views.map(|view| view_table(&pipeline, &view.columns.name)).collect();
+                let tables = read.tables(views.map(|view| &view.columns));
                 let look = move |before: &_| look_at_views(&*store, tables.iter().cloned(), &noted, before);
                 (Role::Features(health), Refresher::start(move || watched.is_down(), look)?)
             }
@@ -183,6 +193,8 @@ impl Service {
             refresher,
             workers: Workers::start(options.threads, options.requests_max)?,
             metrics,
+            _follower: Follower::start(Arc::clone(&streams))?,
+            streams,
             log,
             event_sources,
             admission: Semaphore::new(options.requests_max.clamp(1, Semaphore::MAX_PERMITS)),
@@ -259,6 +271,7 @@ impl Service {
         let ages = self.refresher.tables().as_of.into_iter();
         let ages = ages.filter_map(|(table, as_of)| Some((table, now.seconds_since(as_of?))));
         self.metrics.observe_store(!health.is_down(), health.errors(), ages);
+        self.streams.observe();
     }
 }
 

@@ -4,6 +4,7 @@
 //!   column of any usual type; [`write_table`] writes result tables, whole or not at all.
 //! - [`online`]: [`EmbeddedOnlineStore`] and [`RedisOnlineStore`], tables that are replaced as a whole.
 //! - [`events`]: [`EmbeddedEventLog`] and [`RedisEventLog`], append-only and idempotent by id.
+//! - [`streams`]: [`StreamFiles`], what a stream of features keeps on the local disk.
 //! - [`artifacts`]: [`ArtifactRegistry`], published models with a verified content digest.
 //!
 //! Everything here blocks; an async caller hands it to a thread.
@@ -14,6 +15,7 @@ pub mod events;
 pub mod online;
 mod redis_pool;
 pub mod sources;
+pub mod streams;
 
 pub use artifacts::{Artifact, ArtifactError, ArtifactRegistry};
 pub use events::{EmbeddedEventLog, RedisEventLog};
@@ -22,6 +24,7 @@ pub use redis_pool::RedisOptions;
 pub use sources::{
     Format, SourceError, SourceFile, SourceReader, SourceSpec, TableWriter, WriteError, to_timestamps, write_table,
 };
+pub use streams::StreamFiles;
 
 /// What an operator can act on in an error of the embedded stores.
 fn fjall_cause(error: &fjall::Error) -> String {

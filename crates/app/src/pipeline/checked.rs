@@ -62,6 +62,8 @@ pub struct Source {
     pub available_time: Option<String>,
     /// Column that identifies an event.
     pub event_id: Option<String>,
+    /// How far behind the newest event one may lie that a stream takes.
+    pub max_lateness: Period,
     /// Rows for which it is false or null are dropped. Sees derived columns too.
     pub filter: Option<String>,
     /// Derived columns in order; each sees the file's columns and those before it.

@@ -4,6 +4,7 @@
 //! - [`Materialization`]: users, items and precomputed lists of a published recommender, into any online store.
 //! - [`Known`]: users and popular items at one time, as a published recommender reads them.
 //! - [`parts`]: artifact, store and log as a server wants them.
+//! - [`streamed_sources`]: sources whose events keep features current.
 //! - [`demo_http`]: a server asked over real connections.
 
 mod demo;
@@ -12,6 +13,7 @@ mod known;
 mod materialize;
 mod publish;
 mod start;
+mod streams;
 
 pub use demo::{HttpLatency, demo_http};
 pub use http_client::{HttpClient, Reply};
@@ -22,3 +24,4 @@ pub use publish::{
     publish_recommender,
 };
 pub use start::{EVENTS_FOLDER, options, parts};
+pub use streams::{STREAMS_FOLDER, streamed_sources};

@@ -44,7 +44,7 @@ pub fn options(pipeline: &Pipeline, cores: usize) -> Options {
     }
 }
 
-/// What a server of `pipeline` is made of.
+/// What a server of `pipeline` is made of, all views read from the store.
 ///
 /// # Errors
 /// When the artifact is of another kind than the pipeline, or reads a view that the pipeline does not have.
@@ -78,6 +78,7 @@ pub fn parts(
         store,
         log,
         event_sources: pipeline.sources.iter().map(event_source).collect(),
+        streams: Vec::new(),
         options,
     })
 }

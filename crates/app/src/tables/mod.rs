@@ -1,5 +1,6 @@
 //! A pipeline's sources as Arrow batches: read, derived columns added, filtered, times parsed.
 
+pub mod events;
 pub mod profile;
 pub mod times;
 pub mod typed;
@@ -25,9 +26,15 @@ use times::Place;
 pub struct SourceRows<'a> {
     source: &'a Source,
     reader: SourceReader,
-    derived: Vec<(&'a str, Program)>,
-    filter: Option<Program>,
     columns: Vec<(String, Type)>,
+    preparation: Preparation,
+}
+
+/// What becomes of a source's rows: derived columns, `where`, times.
+#[derive(Debug, Clone)]
+struct Preparation {
+    derived: Vec<(String, Program)>,
+    filter: Option<Program>,
     refused: Refused,
 }
 
@@ -54,6 +61,8 @@ pub struct Batch {
     pub event_time: Option<Vec<Timestamp>>,
     /// Available time of each row, where the source has one.
     pub available_time: Option<Vec<Timestamp>>,
+    /// Which of the rows that were read are in `rows`; `None` for all.
+    stays: Option<BooleanArray>,
 }
 
 impl<'a> SourceRows<'a> {
@@ -75,10 +84,23 @@ impl<'a> SourceRows<'a> {
         for column in &source.columns {
             let program = compile(&column.name, &column.expression, &columns)?;
             columns.push((column.name.clone(), program.output_type()));
-            derived.push((column.name.as_str(), program));
+            derived.push((column.name.clone(), program));
         }
         let filter = source.filter.as_ref().map(|text| compile("where", text, &columns)).transpose()?;
-        Ok(SourceRows { source, reader, derived, filter, columns, refused: Refused::Dropped })
+        let preparation = Preparation { derived, filter, refused: Refused::Dropped };
+        Ok(SourceRows { source, reader, columns, preparation })
+    }
+
+    /// As [`SourceRows::open`]; where rows have ids, those that `where` refuses stay as rows of nobody.
+    ///
+    /// # Errors
+    /// As [`SourceRows::open`].
+    pub fn open_whole(source: &'a Source, folder: &Path) -> anyhow::Result<Self> {
+        let mut rows = SourceRows::open(source, folder)?;
+        if source.event_id.is_some() {
+            rows.preparation.refused = Refused::Blanked;
+        }
+        Ok(rows)
     }
 
     /// As [`SourceRows::open`], for joining features that read `wanted` columns: other columns are only read where an
@@ -91,24 +113,23 @@ impl<'a> SourceRows<'a> {
         folder: &Path,
         wanted: &BTreeSet<&str>,
     ) -> anyhow::Result<SourceRows<'a>> {
-        let mut rows = SourceRows::open(source, folder)?;
+        let mut rows = SourceRows::open_whole(source, folder)?;
         if source.event_id.is_some() {
-            rows.refused = Refused::Blanked;
             return Ok(rows);
         }
         let times = source.event_time.iter().chain(&source.available_time).map(String::as_str);
         let mut needed: BTreeSet<String> = wanted.iter().copied().chain(times).map(str::to_owned).collect();
         let read_by = |program: &Program| program.columns().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
-        needed.extend(rows.filter.iter().flat_map(read_by));
+        needed.extend(rows.preparation.filter.iter().flat_map(read_by));
         // From the last to the first, since each may read those before it.
         let mut derived = Vec::new();
-        for (name, program) in rows.derived.into_iter().rev() {
-            if needed.remove(name) {
+        for (name, program) in rows.preparation.derived.into_iter().rev() {
+            if needed.remove(&name) {
                 needed.extend(read_by(&program));
                 derived.insert(0, (name, program));
             }
         }
-        rows.derived = derived;
+        rows.preparation.derived = derived;
         let schema = rows.reader.schema();
         let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         if let Some(missing) = needed.iter().find(|name| !known.contains(&name.as_str())) {
@@ -144,7 +165,14 @@ impl<'a> SourceRows<'a> {
         self.reader.nan_counts()
     }
 
-    fn prepare(&self, batch: RecordBatch) -> anyhow::Result<Batch> {
+    fn into_preparation(self) -> Preparation {
+        self.preparation
+    }
+}
+
+impl Preparation {
+    /// `place` says for messages which file the batch is of, and how many of its rows come before.
+    fn prepare(&self, source: &Source, batch: RecordBatch, place: (&str, u64)) -> anyhow::Result<Batch> {
         let rows_read = batch.num_rows();
         let mut rows = batch;
         for (name, program) in &self.derived {
@@ -157,8 +185,8 @@ impl<'a> SourceRows<'a> {
             let mask = match self.refused {
                 Refused::Dropped => kept,
                 Refused::Blanked => {
-                    let mask = or(&kept, &self.is_timed(&rows)?)?;
-                    rows = self.blank(&rows, &not(&kept)?)?;
+                    let mask = or(&kept, &is_timed(source, &rows)?)?;
+                    rows = blank(source, &rows, &not(&kept)?)?;
                     mask
                 }
             };
@@ -168,36 +196,35 @@ impl<'a> SourceRows<'a> {
         let times = |column: &Option<String>| {
             let read = |column: &String| {
                 let array = rows.column_by_name(column).with_context(|| format!("no column {column:?}"))?;
-                let unit = self.source.time_unit.map(TimeUnit::to_arrow);
-                let place = Place { file: self.reader.place(), stays: stays.as_ref() };
+                let unit = source.time_unit.map(TimeUnit::to_arrow);
+                let place = Place { file: place, stays: stays.as_ref() };
                 let advice = format!("drop such rows with where = \"{column} is not null\"");
                 times::read(column, array, unit, place, &advice)
             };
             column.as_ref().map(read).transpose()
         };
-        let event_time = times(&self.source.event_time)?;
-        let available_time = times(&self.source.available_time)?;
-        Ok(Batch { rows_read, rows_kept, rows, event_time, available_time })
+        let event_time = times(&source.event_time)?;
+        let available_time = times(&source.available_time)?;
+        Ok(Batch { rows_read, rows_kept, rows, event_time, available_time, stays })
     }
+}
 
-    /// Which rows have their times.
-    fn is_timed(&self, rows: &RecordBatch) -> anyhow::Result<BooleanArray> {
-        let mut timed = BooleanArray::from(vec![true; rows.num_rows()]);
-        for column in self.source.event_time.iter().chain(&self.source.available_time) {
-            timed = and(&timed, &is_not_null(&rows[column.as_str()])?)?;
-        }
-        Ok(timed)
+/// Which rows have their times.
+fn is_timed(source: &Source, rows: &RecordBatch) -> anyhow::Result<BooleanArray> {
+    let mut timed = BooleanArray::from(vec![true; rows.num_rows()]);
+    for column in source.event_time.iter().chain(&source.available_time) {
+        timed = and(&timed, &is_not_null(&rows[column.as_str()])?)?;
     }
+    Ok(timed)
+}
 
-    fn blank(&self, rows: &RecordBatch, refused: &BooleanArray) -> anyhow::Result<RecordBatch> {
-        let source = self.source;
-        let stays = [&source.event_time, &source.available_time, &source.event_id];
-        let columns = rows.schema_ref().fields().iter().zip(rows.columns()).map(|(field, column)| {
-            let is_kept = stays.into_iter().flatten().any(|name| name == field.name());
-            if is_kept { Ok(column.clone()) } else { nullif(column, refused) }
-        });
-        Ok(RecordBatch::try_new(nullable(&rows.schema()), columns.collect::<Result<_, _>>()?)?)
-    }
+fn blank(source: &Source, rows: &RecordBatch, refused: &BooleanArray) -> anyhow::Result<RecordBatch> {
+    let stays = [&source.event_time, &source.available_time, &source.event_id];
+    let columns = rows.schema_ref().fields().iter().zip(rows.columns()).map(|(field, column)| {
+        let is_kept = stays.into_iter().flatten().any(|name| name == field.name());
+        if is_kept { Ok(column.clone()) } else { nullif(column, refused) }
+    });
+    Ok(RecordBatch::try_new(nullable(&rows.schema()), columns.collect::<Result<_, _>>()?)?)
 }
 
 impl Iterator for SourceRows<'_> {
@@ -205,7 +232,9 @@ impl Iterator for SourceRows<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        let prepared = batch.map_err(anyhow::Error::from).and_then(|batch| self.prepare(batch));
+        let prepared = batch
+            .map_err(anyhow::Error::from)
+            .and_then(|batch| self.preparation.prepare(self.source, batch, self.reader.place()));
         Some(prepared.with_context(|| format!("[sources.{}]", self.source.name)))
     }
 }
@@ -247,11 +276,7 @@ pub struct Reading {
 /// # Errors
 /// As [`load`].
 pub fn load_described(source: &Source, folder: &Path) -> anyhow::Result<(SourceTable, Reading)> {
-    let mut rows = SourceRows::open(source, folder)?;
-    if source.event_id.is_some() {
-        rows.refused = Refused::Blanked;
-    }
-    described(rows)
+    described(SourceRows::open_whole(source, folder)?)
 }
 
 /// The rows that `where` keeps and no others, for a model that learns from them.
@@ -296,7 +321,8 @@ fn gather(rows: &mut SourceRows<'_>) -> anyhow::Result<(SourceTable, usize)> {
         return Err(keeps_nothing(source, rows_read));
     };
     let rows = concat_batches(&schema, &batches).with_context(|| format!("[sources.{}]", source.name))?;
-    Ok((Batch { rows_read, rows_kept, rows, event_time, available_time }.into_table(source), rows_read))
+    let batch = Batch { rows_read, rows_kept, rows, event_time, available_time, stays: None };
+    Ok((batch.into_table(source), rows_read))
 }
 
 /// That `where` keeps no row.

@@ -1,5 +1,7 @@
 //! Arrow columns as the typed values that a row model reads.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, anyhow, bail};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -63,6 +65,18 @@ impl TypedColumns {
 }
 
 impl TypedColumn {
+    /// The column as Arrow has it.
+    #[must_use]
+    pub fn into_array(self) -> ArrayRef {
+        match self {
+            TypedColumn::Bool(array) => Arc::new(array),
+            TypedColumn::Int(array) => Arc::new(array),
+            TypedColumn::Float(array) => Arc::new(array),
+            TypedColumn::Text(array) => Arc::new(array),
+            TypedColumn::Timestamp(array) => Arc::new(array),
+        }
+    }
+
     /// Reads `array` as `kind`; see [`TypedColumns::new`].
     ///
     /// # Errors
@@ -196,8 +210,6 @@ pub fn key_columns(batch: &RecordBatch, names: &[String]) -> anyhow::Result<Vec<
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Date32Array, Int32Array, LargeStringArray, NullArray};
 
     use super::*;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use paceline_core::{Digest, EventLog, OnlineStore, Timestamp};
-use paceline_serve::Server;
 use paceline_serve::recommend::artifact::PublishedRecommender;
+use paceline_serve::{Parts, Server};
 use paceline_store::{EmbeddedEventLog, RedisEventLog, RedisOptions};
 use tracing_subscriber::EnvFilter;
 
@@ -84,7 +84,10 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
         None => store,
     };
     start_logging();
+    let data_folder = arguments.stores.data_folder(&pipeline.folder);
+    let streams = serving::streamed_sources(&pipeline, &data_folder, &*log, &|text| terminal.say(text))?;
     let parts = serving::parts(&pipeline, (digest, artifact.clone()), store, log, options)?;
+    let parts = Parts { streams, ..parts };
     let server = Server::start(parts, http, admin).context("the server does not start")?;
     let path = match &artifact {
         Artifact::Recommender(_) => "/v1/recommend/USER",

@@ -14,4 +14,5 @@ mod recommender;
 mod redis_server;
 mod serving;
 mod sources;
+mod streams;
 mod tabular;

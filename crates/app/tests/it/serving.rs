@@ -406,6 +406,16 @@ fn a_demo_is_asked_over_http_and_answers_fully() {
 pub(crate) struct ServeProcess {
     process: Child,
     pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl ServeProcess {
+    /// Ends it by a signal, such as `-TERM`, and waits for that.
+    pub(crate) fn end(&mut self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.process.wait().unwrap();
+    }
 }
 
 impl Drop for ServeProcess {
@@ -428,13 +438,14 @@ pub(crate) fn serve_process(folder: &Path, arguments: &[&str]) -> ServeProcess {
     let mut process = command(folder, &[&["--json"], arguments].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let address = loop {
+    let [http, admin] = loop {
         said += &lines.next().expect("it says its addresses before it ends").unwrap();
         if let Ok(announced) = serde_json::from_str::<Json>(&said) {
-            break announced["http"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+            break ["http", "admin"]
+                .map(|name| announced[name].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap());
         }
     };
-    ServeProcess { process, http: address.parse().unwrap() }
+    ServeProcess { process, http, admin }
 }
 
 /// Posts two events a call until the server is gone; gives the ids that were acknowledged with their offsets.

@@ -48,6 +48,9 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let body = body.map_err(|rejection| Problem::of_body(&rejection, BODY_BYTES_MAX))?;
     let events = parse(&service, &body, now())?;
+    // Before they are acknowledged: afterwards nobody can be told.
+    let checked = service.streams.check(&events);
+    checked.map_err(|bad| Problem::bad_event(bad.index, &format!("fields.{}", bad.field), &bad.problem))?;
     let role = match &service.role {
         Role::Recommender(role) => Some(role),
         Role::Rows(_) | Role::Features(_) => None,
@@ -79,9 +82,20 @@ async fn append(service: &Arc<Service>, events: Vec<Event>) -> Result<Vec<Append
         let problem = "the event log does not keep up; send the events again";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem).retry_after(1));
     };
-    let (log, count) = (Arc::clone(&service.log), events.len());
+    let (log, streams, count) = (Arc::clone(&service.log), Arc::clone(&service.streams), events.len());
     let appended = tokio::task::spawn_blocking(move || {
         let appended = log.append(&events);
+        if let Ok(appended) = &appended {
+            let offset = |appended: &Appended| match appended {
+                Appended::New(offset) | Appended::Duplicate(offset) => *offset,
+            };
+            // They are durable; if the log cannot be read now, the thread that follows it applies them.
+            if let Some(last) = appended.iter().map(offset).max()
+                && let Err(error) = streams.follow(Some(last))
+            {
+                tracing::warn!(%error, "appended events are not applied yet");
+            }
+        }
         drop(permit);
         appended
     });

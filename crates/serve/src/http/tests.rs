@@ -48,6 +48,7 @@ fn shop(options: Options) -> Shop {
         store: Arc::clone(&store) as Arc<dyn OnlineStore>,
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         event_sources: vec![source("sales", "at", true), source("clicks", "time", false)],
+        streams: Vec::new(),
         options,
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -277,6 +278,7 @@ fn rows_get_scores_and_wrong_ones_a_reason() {
         store: Arc::clone(&store) as Arc<dyn OnlineStore>,
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         event_sources: Vec::new(),
+        streams: Vec::new(),
         options: options(),
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -337,6 +339,7 @@ fn features_are_served_without_a_model() {
         store: Arc::clone(&store) as Arc<dyn OnlineStore>,
         log: Arc::new(MemoryLog::default()),
         event_sources: Vec::new(),
+        streams: Vec::new(),
         options: options(),
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();

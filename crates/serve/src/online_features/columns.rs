@@ -5,7 +5,7 @@ use paceline_features::expression::{Input, Program, Scratch, Type};
 use serde_json::Value as Json;
 
 use super::{FeatureError, FeatureRequest, KeyColumn, OnlineFeatures, REQUEST, ServedView, TIME};
-use crate::recommend::tables::{RESERVED_KEY, ViewColumns, ViewRows, read_view, view_table};
+use crate::recommend::tables::{RESERVED_KEY, ViewColumns, ViewRows};
 
 /// Everything that is known about the entities of one request.
 pub(super) struct Columns<'a> {
@@ -53,8 +53,7 @@ impl<'a> Columns<'a> {
         if self.views[view].is_none() {
             let ServedView { columns, entity } = &self.features.set.views[view];
             let keys = keys(self.request, &columns.name, entity, self.row_count)?;
-            let table = view_table(&self.features.pipeline, &columns.name);
-            self.views[view] = Some(read_view(&*self.features.store, &table, columns, &keys)?);
+            self.views[view] = Some(self.features.views.read(columns, &keys, self.now)?);
         }
         Ok(())
     }

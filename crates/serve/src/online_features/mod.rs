@@ -10,9 +10,6 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
-use paceline_core::OnlineStore;
 use paceline_features::expression::{Program, Type};
 use thiserror::Error;
 
@@ -22,6 +19,7 @@ pub use request::FeatureRequest;
 
 use crate::recommend::artifact::RequestFeature;
 use crate::recommend::tables::{TableError, ViewColumns};
+use crate::views::Views;
 
 /// Most entities of one request.
 pub const ROWS_MAX: usize = 10_000;
@@ -77,20 +75,20 @@ pub enum FeatureError {
     Tables(#[from] TableError),
 }
 
-/// The features of a pipeline with the store that holds them.
+/// The features of a pipeline, and where they are read.
 pub struct OnlineFeatures {
     pipeline: String,
     set: FeatureSet,
     /// One per request-time feature that reads features, keys and the time alone; others are compiled when a request
     /// says of which types its fields are.
     programs: Vec<Option<Program>>,
-    store: Arc<dyn OnlineStore>,
+    views: Views,
 }
 
 impl OnlineFeatures {
     /// Compiles what can be compiled before a request comes.
     #[must_use]
-    pub fn new(pipeline: String, set: FeatureSet, store: Arc<dyn OnlineStore>) -> Self {
+    pub fn new(pipeline: String, set: FeatureSet, views: Views) -> Self {
         let mut types: Vec<(String, Type)> = vec![(TIME.to_owned(), Type::Timestamp)];
         for view in &set.views {
             let key = |key: &KeyColumn| (key.name.clone(), if key.is_number { Type::Int } else { Type::Text });
@@ -104,7 +102,7 @@ impl OnlineFeatures {
             Some(program)
         });
         let programs = programs.collect();
-        OnlineFeatures { pipeline, set, programs, store }
+        OnlineFeatures { pipeline, set, programs, views }
     }
 
     /// The pipeline's name, which as a feature service means all its features.

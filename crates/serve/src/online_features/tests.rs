@@ -1,3 +1,4 @@
+use crate::views::Views;
 use std::sync::Arc;
 
 use paceline_core::value::encode_values;
@@ -46,7 +47,11 @@ fn features(store: &Arc<MemoryStore>) -> OnlineFeatures {
     let price = |price: f64| encode_values(&[Value::Float(price)]);
     store.write("shop.user", Timestamp(20_000_000), vec![(1, user(3, Value::Float(2.0))), (2, user(1, Value::Null))]);
     store.write("shop.item", Timestamp(30_000_000), vec![(100, price(5.0)), (101, price(7.0))]);
-    OnlineFeatures::new(PIPELINE.to_owned(), set(), Arc::clone(store) as Arc<dyn OnlineStore>)
+    OnlineFeatures::new(
+        PIPELINE.to_owned(),
+        set(),
+        Views::of_store(PIPELINE, Arc::clone(store) as Arc<dyn OnlineStore>),
+    )
 }
 
 fn ask(features: &OnlineFeatures, request: Json) -> Result<Json, FeatureError> {

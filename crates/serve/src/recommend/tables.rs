@@ -124,6 +124,14 @@ pub enum TableError {
         /// What is wrong.
         cause: String,
     },
+    /// The stream that keeps a view current cannot answer.
+    #[error("view {view:?} cannot be read from its stream: {cause}")]
+    Stream {
+        /// The view.
+        view: String,
+        /// What is wrong.
+        cause: String,
+    },
     /// It was replaced faster than it could be read.
     #[error("table {table:?} was replaced {READ_ATTEMPTS_MAX} times while it was read")]
     Restless {

@@ -42,7 +42,7 @@ impl Checker<'_> {
                 "add one, such as count_30d = { agg = \"count\", window = \"30d\" }",
             );
         }
-        let placement = self.placement(name, raw);
+        let placement = self.placement(name, raw, sources);
         self.entity(name, raw);
         let is_static = raw.source.as_ref().is_some_and(|source| {
             self.source_is_known(&["features", name, "source"], source)
@@ -61,7 +61,7 @@ impl Checker<'_> {
         })
     }
 
-    fn placement(&mut self, view: &str, raw: &RawView) -> Placement {
+    fn placement(&mut self, view: &str, raw: &RawView, sources: &[Source]) -> Placement {
         if let Some(schedule) = raw.schedule
             && schedule.micros().is_none()
         {
@@ -70,6 +70,11 @@ impl Checker<'_> {
                 format!("`schedule` is {:?}, which has no fixed length", schedule.to_string()),
                 "write it in days or shorter, such as 30d",
             );
+        }
+        if raw.placement == Some(Placement::Stream)
+            && let Some(source) = sources.iter().find(|source| raw.source.as_deref() == Some(source.name.as_str()))
+        {
+            self.streamed(view, source);
         }
         match (raw.placement, raw.schedule) {
             (Some(Placement::Stream | Placement::Request), Some(schedule)) => {
@@ -89,6 +94,24 @@ impl Checker<'_> {
         }
         let by_default = if raw.schedule.is_some() { Placement::Batch } else { Placement::Request };
         raw.placement.unwrap_or(by_default)
+    }
+
+    /// What a source must have whose events keep a view current.
+    fn streamed(&mut self, view: &str, source: &Source) {
+        if source.event_time.is_none() {
+            self.mistake(
+                &["features", view, "placement"],
+                format!("[features.{view}] is kept current by events, but the rows of its source have no time"),
+                "give the source an `event_time`, or write another `placement`",
+            );
+        } else if source.event_id.is_none() {
+            self.warn(
+                &["features", view, "placement"],
+                format!("[features.{view}] is kept current by events of [sources.{}], which has no `event_id`", source.name),
+                "name the column that identifies a row: without it a row that comes as an event and stands in a file, too, \
+                 counts twice after a new beginning",
+            );
+        }
     }
 
     fn entity(&mut self, view: &str, raw: &RawView) {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use paceline_core::Period;
+
 use super::Checker;
 use crate::pipeline::checked::{NamedExpression, Source};
 use crate::pipeline::raw::{Format, RawSource};
@@ -34,6 +36,7 @@ impl Checker<'_> {
             time_unit: raw.time_unit,
             available_time: raw.available_time.clone(),
             event_id: raw.event_id.clone(),
+            max_lateness: raw.max_lateness.unwrap_or(Period::days(1)),
             filter: raw.filter.clone(),
             columns: columns.collect(),
         })
@@ -87,6 +90,7 @@ impl Checker<'_> {
             ("available_time", raw.available_time.is_some()),
             ("time_unit", raw.time_unit.is_some()),
             ("event_id", raw.event_id.is_some()),
+            ("max_lateness", raw.max_lateness.is_some()),
         ] {
             if given {
                 self.mistake_in_key(

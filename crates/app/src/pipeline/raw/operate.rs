@@ -59,6 +59,10 @@ pub struct Serve {
     /// Items in an answer when the request names no number.
     #[schemars(range(min = 1, max = 1_000))]
     pub items: u32,
+    /// Memory of the rows that stream-placed views hold, in MiB; past it, entities that were untouched for longest go to
+    /// the data folder.
+    #[schemars(range(min = 1))]
+    pub stream_memory_mb: u32,
     /// How often precomputed lists are renewed.
     #[schemars(with = "PeriodText")]
     pub lists_schedule: Period,
@@ -74,6 +78,7 @@ impl Default for Serve {
             prediction_cache_entries: 65_536,
             prediction_cache_ttl: Period::Micros(60_000_000),
             items: 10,
+            stream_memory_mb: 1024,
             lists_schedule: Period::days(1),
         }
     }

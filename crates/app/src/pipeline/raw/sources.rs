@@ -1,10 +1,11 @@
 //! `[sources.*]`.
 
 use indexmap::IndexMap;
+use paceline_core::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::text::ExpressionText;
+use crate::pipeline::text::{ExpressionText, PeriodText};
 
 /// A table of rows, timestamped unless it is static.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -27,6 +28,10 @@ pub struct RawSource {
     /// Column that identifies an event. The same id with the same content is ignored; with other content it replaces
     /// the earlier row from its own available time on.
     pub event_id: Option<String>,
+    /// How far behind the newest event an event's time may lie; a stream refuses later ones. By default 1d. Rows are held
+    /// as much longer than the longest window.
+    #[schemars(with = "Option<PeriodText>")]
+    pub max_lateness: Option<Period>,
     /// SQL condition over the columns, derived ones included. Rows for which it is false or null are dropped.
     #[serde(rename = "where")]
     #[schemars(with = "Option<ExpressionText>")]

@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 
 use paceline_core::metrics::{Bootstrap, Metric, RankingMetric};
 use paceline_core::{OnlineStore, Timestamp};
-use paceline_features::Placement;
+use paceline_features::{FeatureView, Placement};
 use paceline_learn::forest::Library;
 use paceline_learn::recommend::{Outcomes, SampleSpec};
 use paceline_learn::search::{Budget, Search, Trial};
@@ -223,7 +223,14 @@ fn publish(
 
 /// Which views are not placed in batch: what is served reads every view from the online store.
 fn warn_of_placements(pipeline: &Pipeline, say: &dyn Fn(&str)) {
-    for view in pipeline.views.iter().filter(|view| view.placement != Placement::Batch) {
+    let user = |view: &&FeatureView| matches!(&pipeline.model.as_ref().map(|model| &model.goal), Some(Goal::Recommend(goal)) if view.entity == [goal.user.as_str()]);
+    // A user's features may be kept current by events; those of items are read from the store, all at once.
+    let is_current = |view: &&FeatureView| match view.placement {
+        Placement::Batch => true,
+        Placement::Stream => user(view),
+        Placement::Request => false,
+    };
+    for view in pipeline.views.iter().filter(|view| !is_current(view)) {
         say(&format!(
             "warning: [features.{}] has no `schedule`: what is served reads it from the online store, as old as the last \
              `features materialize`; write schedule = \"1d\" so that training sees the same",

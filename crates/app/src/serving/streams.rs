@@ -1,0 +1,181 @@
+//! Streams as a server wants them: going on from their last snapshot, else begun with the rows of the source's files.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use paceline_core::{EventLog, Offset, Period};
+use paceline_features::stream::SpilledPart;
+use paceline_features::{FeatureError, FeatureView, Placement, SourceTable, Stream, StreamOptions};
+use paceline_serve::streams::{LOG_POSITION, SourceStream, StreamState, StreamedSource};
+use paceline_store::StreamFiles;
+
+use crate::pipeline::{Pipeline, Source};
+use crate::tables::events::EventRows;
+use crate::training_set::wanted_columns;
+
+/// What streams keep, within the data folder.
+pub const STREAMS_FOLDER: &str = "streams";
+/// Rows of files that are applied before memory is looked at.
+const FILE_ROWS: usize = 65_536;
+
+/// The sources that have stream-placed views. `say` hears of what takes long.
+///
+/// # Errors
+/// When a source cannot be read, or another process holds the state open.
+pub fn streamed_sources(
+    pipeline: &Pipeline,
+    data_folder: &Path,
+    log: &dyn EventLog,
+    say: &dyn Fn(&str),
+) -> Result<Vec<StreamedSource>> {
+    let views: Vec<&FeatureView> = pipeline.views.iter().filter(|view| view.placement == Placement::Stream).collect();
+    let mut streamed = Vec::new();
+    let mut count = 0;
+    for source in &pipeline.sources {
+        let mut groups: Vec<Vec<&FeatureView>> = Vec::new();
+        for view in views.iter().filter(|view| view.source == source.name) {
+            match groups.iter_mut().find(|group| group[0].entity == view.entity) {
+                Some(group) => group.push(view),
+                None => groups.push(vec![view]),
+            }
+        }
+        count += groups.len();
+        if !groups.is_empty() {
+            streamed.push((source, groups));
+        }
+    }
+    let memory_bytes_max = (pipeline.serve.stream_memory_mb as usize) << 20;
+    let open = |source: &Source, groups: Vec<Vec<&FeatureView>>| -> Result<StreamedSource> {
+        let rows = EventRows::open(source, &pipeline.folder)?;
+        let options =
+            StreamOptions { max_lateness: source.max_lateness, memory_bytes_max: memory_bytes_max / count.max(1) };
+        let begin = Beginning { source, rows: &rows, options, folder: &pipeline.folder, log, say };
+        let streams = groups.into_iter().map(|views| {
+            let name = format!("{}.{}", source.name, views[0].entity.join("+"));
+            begin.stream(&views, &data_folder.join(STREAMS_FOLDER).join(name))
+        });
+        let streams = streams.collect::<Result<_>>()?;
+        Ok(StreamedSource { name: source.name.clone(), rows: Box::new(move |events| rows.of_events(events)), streams })
+    };
+    let open = |(source, groups): (&Source, Vec<Vec<&FeatureView>>)| {
+        open(source, groups).with_context(|| format!("[sources.{}] cannot be kept current", source.name))
+    };
+    streamed.into_iter().map(open).collect()
+}
+
+/// What streams of one source begin with.
+struct Beginning<'a> {
+    source: &'a Source,
+    rows: &'a EventRows,
+    options: StreamOptions,
+    folder: &'a Path,
+    log: &'a dyn EventLog,
+    say: &'a dyn Fn(&str),
+}
+
+impl Beginning<'_> {
+    fn stream(&self, views: &[&FeatureView], directory: &Path) -> Result<SourceStream> {
+        let files = StreamFiles::open(directory)?;
+        let like = self.rows.none();
+        let stream = match self.saved(views, &like, &files)? {
+            Some(stream) => stream,
+            None => self.of_files(views, &like, &files)?,
+        };
+        let views = views.iter().map(|view| (view.name.clone(), view.features.len())).collect();
+        Ok(SourceStream { views, stream, state: Box::new(Files(files)) })
+    }
+
+    /// The stream of the last snapshot, where it is of these views and of this log.
+    fn saved(&self, views: &[&FeatureView], like: &SourceTable, files: &StreamFiles) -> Result<Option<Stream>> {
+        let Some(bytes) = files.snapshot()? else { return Ok(None) };
+        let name = &self.source.name;
+        match Stream::from_snapshot(views, like, self.options, &bytes) {
+            Ok(stream) if self.is_of_log(&stream)? => Ok(Some(stream)),
+            Ok(_) => {
+                (self.say)(&format!(
+                    "[sources.{name}] the event log does not hold what its stream had applied: beginning again from files \
+                     and log"
+                ));
+                Ok(None)
+            }
+            Err(FeatureError::SavedState { .. }) => {
+                (self.say)(&format!(
+                    "[sources.{name}] what was saved of its stream is of other views, or damaged: beginning again from \
+                     files and log"
+                ));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the log holds the last event that was applied, or a later one.
+    fn is_of_log(&self, stream: &Stream) -> Result<bool> {
+        match stream.next_position().checked_sub(LOG_POSITION + 1) {
+            None => Ok(true),
+            Some(last) => Ok(!self.log.read(Offset(last), 1)?.is_empty()),
+        }
+    }
+
+    fn of_files(&self, views: &[&FeatureView], like: &SourceTable, files: &StreamFiles) -> Result<Stream> {
+        files.clear()?;
+        let mut stream = Stream::new(views, like, self.options)?;
+        let windows = views.iter().flat_map(|view| view.features.iter().map(|feature| feature.window));
+        let longest = windows.max_by_key(|window| window.micros()).unwrap_or(Period::Micros(0));
+        let wanted = wanted_columns(views.iter().copied());
+        let reach = [longest, self.options.max_lateness];
+        let table = self.rows.of_files(self.source, self.folder, &wanted, reach)?;
+        let count = table.rows.num_rows();
+        let mut late = 0;
+        for from in (0..count).step_by(FILE_ROWS) {
+            let rows = from..(from + FILE_ROWS).min(count);
+            let times = |times: &Option<Vec<_>>| times.as_ref().map(|times| times[rows.clone()].to_vec());
+            let piece = SourceTable {
+                rows: table.rows.slice(rows.start, rows.len()),
+                event_time: times(&table.event_time),
+                available_time: times(&table.available_time),
+                ..table.clone()
+            };
+            let positions: Vec<u64> = rows.clone().map(|row| row as u64).collect();
+            late += stream.apply(&piece, &positions)?.late.len();
+            keep(files, &stream.evict())?;
+        }
+        let names = views.iter().map(|view| format!("[features.{}]", view.name)).collect::<Vec<_>>().join(", ");
+        let entities = stream.entity_count();
+        (self.say)(&format!(
+            "{names} begin with {count} rows of the files of {}, {entities} entities",
+            self.source.name
+        ));
+        if late > 0 {
+            (self.say)(&format!(
+                "warning: {late} of these rows became available more than `max_lateness` ({}) after newer ones and are \
+                 left out",
+                self.options.max_lateness
+            ));
+        }
+        Ok(stream)
+    }
+}
+
+/// A stream's state in files.
+#[derive(Debug)]
+struct Files(StreamFiles);
+
+fn keep(files: &StreamFiles, parts: &[SpilledPart]) -> std::io::Result<()> {
+    files.keep(parts.iter().map(|part| (part.key.as_slice(), part.part, part.bytes.as_slice())))
+}
+
+impl StreamState for Files {
+    fn keep(&self, parts: &[SpilledPart]) -> Result<(), String> {
+        keep(&self.0, parts).map_err(|error| error.to_string())
+    }
+
+    fn parts(&self, key: &[u8], count: u32) -> Result<Vec<Vec<u8>>, String> {
+        self.0.parts(key, count).map_err(|error| error.to_string())
+    }
+
+    fn save(&self, snapshot: &[u8], spilled: &HashMap<Vec<u8>, u32>) -> Result<(), String> {
+        self.0.save(snapshot, spilled).map_err(|error| error.to_string())
+    }
+}
