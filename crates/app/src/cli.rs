@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::messages::Terminal;
-use crate::verbs::{Outcome, check, demo, features, init, predict, run, schema, serve};
+use crate::verbs::{Outcome, check, demo, features, init, plan, predict, run, schema, serve};
 
 /// From raw tables to low-latency serving: state a quality floor and a latency budget, and get the cheapest pipeline
 /// that holds both.
@@ -24,6 +24,7 @@ struct Cli {
 enum Verb {
     Init(init::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
     Features(features::Arguments),
     Run(run::Arguments),
     Predict(predict::Arguments),
@@ -109,6 +110,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.verb {
         Verb::Init(arguments) => init::run(&arguments, &terminal),
         Verb::Check(arguments) => check::run(&arguments, &terminal),
+        Verb::Plan(arguments) => plan::run(&arguments, &terminal),
         Verb::Features(arguments) => features::run(&arguments, &terminal),
         Verb::Run(arguments) => run::run(&arguments, &terminal),
         Verb::Predict(arguments) => predict::run(&arguments, &terminal),

@@ -4,6 +4,7 @@
 //! - [`tables`]: a pipeline's sources as Arrow batches, with their `where` and derived columns.
 //! - [`training_set`]: the rows of a spine with every feature as known then; [`verify`] replays it online.
 //! - [`materialize`]: the newest feature values, written to the online store; [`lookup`] reads them.
+//! - [`plan`]: where each feature should be computed, with figures.
 //! - [`predict`]: tables scored by a published model.
 //! - [`init`]: a pipeline for a table that nobody has described yet.
 //! - [`report`]: what was measured, as JSON, as a page and on the screen.
@@ -20,6 +21,7 @@ pub mod measure;
 pub mod messages;
 mod parallel;
 pub mod pipeline;
+pub mod plan;
 pub mod predict;
 pub mod report;
 pub mod run;

@@ -1,5 +1,6 @@
 //! The checked pipeline: every default written out, every name resolved.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -27,6 +28,9 @@ pub struct Pipeline {
     pub sources: Vec<Source>,
     /// In the order of the file.
     pub views: Vec<FeatureView>,
+    /// Views of which the file says where they are computed. Not part of the digest: placements are.
+    #[serde(skip)]
+    pub pinned: BTreeSet<String>,
     /// In the order of the file; a later one may use earlier ones.
     pub request_features: Vec<NamedExpression>,
     /// Column or `view.feature` to its encoder.

@@ -3,6 +3,7 @@
 mod findings;
 pub mod recommend;
 mod specs;
+pub mod staleness;
 pub mod tabular;
 pub mod trials;
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod demo;
 pub mod features;
 pub mod init;
+pub mod plan;
 pub mod predict;
 pub mod run;
 pub mod schema;

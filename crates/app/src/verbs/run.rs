@@ -126,7 +126,7 @@ pub(super) fn quoted(path: &Path) -> String {
 }
 
 /// Where LightGBM may be on this machine.
-fn library() -> LibrarySearch {
+pub(super) fn library() -> LibrarySearch {
     // Set to nothing means not set.
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let prefixes = [

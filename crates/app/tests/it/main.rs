@@ -8,6 +8,7 @@ mod binary;
 mod command_line;
 mod features;
 mod object_server;
+mod plan;
 mod recommender;
 #[path = "../../../store/tests/it/redis_server.rs"]
 #[allow(dead_code, clippy::print_stdout, reason = "it serves the tests of the store too; skips are said")]

@@ -10,6 +10,7 @@ mod operate;
 mod sources;
 mod split;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
@@ -17,7 +18,7 @@ use indexmap::IndexMap;
 
 use super::checked::Pipeline;
 use super::mistake::{Mistake, suggest};
-use super::raw::RawPipeline;
+use super::raw::{RawPipeline, RawView};
 use super::tree::Node;
 use model::ModelParts;
 
@@ -54,6 +55,7 @@ pub(super) fn check(raw: &RawPipeline, tree: &Node, text: &str, folder: &Path, s
         seed: raw.seed(),
         folder: folder.to_owned(),
         sources,
+        pinned: pinned(raw),
         views,
         request_features,
         encoders: raw.encode.iter().map(|(column, encoder)| (column.clone(), encoder.to_spec())).collect(),
@@ -65,6 +67,13 @@ pub(super) fn check(raw: &RawPipeline, tree: &Node, text: &str, folder: &Path, s
         retrain: raw.retrain.clone(),
     });
     Checked { pipeline, mistakes: checker.mistakes, warnings: checker.warnings }
+}
+
+/// Views of which the file says where they are computed.
+fn pinned(raw: &RawPipeline) -> BTreeSet<String> {
+    let views = raw.features.views.iter();
+    let is_pinned = |view: &RawView| view.placement.is_some() || view.schedule.is_some();
+    views.filter(|(_, view)| is_pinned(view)).map(|(name, _)| name.clone()).collect()
 }
 
 impl RawPipeline {

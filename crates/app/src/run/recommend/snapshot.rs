@@ -78,6 +78,21 @@ impl Snapshot {
         })
     }
 
+    /// The same with the features of another placement; candidates and factors stay.
+    ///
+    /// # Errors
+    /// When features cannot be computed.
+    pub fn with_features_of(&self, world: &World, layout: &RowLayout, threads: usize) -> Result<Snapshot> {
+        Ok(Snapshot {
+            cut: self.cut,
+            retriever: Arc::clone(&self.retriever),
+            items: layout.item_table(world.item_side.values_at(world.catalogue.items(), self.cut, threads)?),
+            factors: self.factors.clone(),
+            user_values: world.user_side.values_at(&world.users, self.cut, threads)?,
+            user_columns: world.user_side.types().len(),
+        })
+    }
+
     /// Features of a user.
     #[must_use]
     pub fn user(&self, user: u32) -> &[Value] {

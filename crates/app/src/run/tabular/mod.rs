@@ -14,6 +14,7 @@ mod plan;
 mod quality;
 mod report;
 mod split;
+mod staleness;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use self::plan::Plan;
 use self::quality::{check_judges, judge_of, list_sizes};
 use self::report::{Findings, Judgement};
 use self::split::Parts;
+pub(in crate::run) use self::staleness::RowStudy;
 use super::Means;
 use crate::pipeline::Pipeline;
 use crate::report::{Report, SliceRole, openings, place};
