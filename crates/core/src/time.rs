@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
 
-use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveDateTime, Timelike};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
@@ -118,10 +118,18 @@ impl FromStr for Timestamp {
 impl fmt::Display for Timestamp {
     /// ISO 8601 in UTC, fractions only when there are any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.to_datetime() {
-            Some(at) if self.0 % MICROS_PER_SECOND == 0 => write!(f, "{}", at.format("%Y-%m-%dT%H:%M:%SZ")),
-            Some(at) => write!(f, "{}", at.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
-            None => write!(f, "{} us since 1970", self.0),
+        let Some(at) = self.to_datetime() else { return write!(f, "{} us since 1970", self.0) };
+        // ISO 8601 gives years of other lengths a sign.
+        match at.year() {
+            year @ 0..=9_999 => write!(f, "{year:04}")?,
+            year => write!(f, "{year:+05}")?,
+        }
+        // Field by field: a format that is read each time costs more than all else in an answer with many times.
+        let [month, day, hour, minute, second] = [at.month(), at.day(), at.hour(), at.minute(), at.second()];
+        write!(f, "-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        match self.0.rem_euclid(MICROS_PER_SECOND) {
+            0 => f.write_str("Z"),
+            micros => write!(f, ".{micros:06}Z"),
         }
     }
 }
@@ -270,6 +278,17 @@ mod tests {
         for bad in ["", "yesterday", "2011-13-01", "2011-02-30", "12"] {
             assert_eq!(bad.parse::<Timestamp>(), Err(TimeError::NotATime(bad.to_owned())));
         }
+    }
+
+    #[test]
+    fn times_are_written_as_chrono_writes_them() {
+        let seconds = (-70_000_000_000..400_000_000_000_i64).step_by(1_234_567_891).chain([0, -1, 951_782_400]);
+        for time in seconds.flat_map(|second| [0, 1, 999_999, 250_000].map(|part| second * MICROS_PER_SECOND + part)) {
+            let at = DateTime::from_timestamp_micros(time).expect("a time");
+            let form = if time % MICROS_PER_SECOND == 0 { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%.6fZ" };
+            assert_eq!(Timestamp(time).to_string(), at.format(form).to_string());
+        }
+        assert!(Timestamp::MAX.to_string().ends_with("us since 1970"));
     }
 
     #[test]

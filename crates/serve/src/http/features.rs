@@ -6,13 +6,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 
 use super::problem::Problem;
 use crate::online_features::{Catalog, FeatureError, FeatureRequest, OnlineFeatures};
 use crate::recommend::tables::TableError;
 use crate::service::{Service, now};
+use crate::workers::Workspace;
 
 /// Longest body in bytes.
 pub const BODY_BYTES_MAX: usize = 8 << 20;
@@ -28,7 +29,9 @@ pub(super) async fn get_online_features(
     })?;
     let _permit = service.admit()?;
     let _in_work = service.metrics.enter();
-    let answer = service.work(move |_| features.answer(&request, now())).await?;
+    // Written where it is computed: the threads of connections only move bytes.
+    let written = move |_: &mut Workspace| features.answer(&request, now()).map(|answer| serde_json::to_vec(&answer));
+    let answer = service.work(written).await?;
     let answer = answer.map_err(|error| match &error {
         FeatureError::Request(_) => Problem::bad(error.to_string()),
         FeatureError::Unknown(_) => Problem::new(StatusCode::NOT_FOUND, error.to_string()),
@@ -39,7 +42,8 @@ pub(super) async fn get_online_features(
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(1)
         }
     })?;
-    Ok(Json(answer).into_response())
+    let body = answer.map_err(|_| Problem::bug())?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// The registry page; it reads `features.json`.

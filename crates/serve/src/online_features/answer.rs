@@ -2,7 +2,7 @@
 
 use paceline_core::{Timestamp, Value};
 use paceline_features::expression::Type;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 use super::columns::Columns;
@@ -28,9 +28,56 @@ struct Metadata {
 /// One feature of every entity.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Column {
-    values: Vec<Json>,
+    values: Values,
     statuses: Vec<Status>,
-    event_timestamps: Vec<Timestamp>,
+    event_timestamps: Repeated,
+}
+
+/// Values, written without a tree of JSON between.
+#[derive(Debug, Clone, PartialEq)]
+enum Values {
+    /// As the request gave them.
+    Given(Vec<Json>),
+    /// Of a feature; a time is written as text.
+    Read(Type, Vec<Value>),
+}
+
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Values::Given(values) => values.serialize(serializer),
+            Values::Read(kind, values) => serializer.collect_seq(values.iter().map(|value| Shown(*kind, value))),
+        }
+    }
+}
+
+struct Shown<'a>(Type, &'a Value);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.0, self.1) {
+            (Type::Timestamp, Value::Int(micros)) => Timestamp(*micros).serialize(serializer),
+            (_, Value::Null) => serializer.serialize_unit(),
+            (_, Value::Bool(value)) => serializer.serialize_bool(*value),
+            (_, Value::Int(value)) => serializer.serialize_i64(*value),
+            (_, Value::Float(value)) => serializer.serialize_f64(*value),
+            (_, Value::Text(value)) => serializer.serialize_str(value),
+        }
+    }
+}
+
+/// The same time for every entity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Repeated {
+    at: Timestamp,
+    count: usize,
+}
+
+impl Serialize for Repeated {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.at.to_string();
+        serializer.collect_seq(std::iter::repeat_n(text.as_str(), self.count))
+    }
 }
 
 /// What is known of a value.
@@ -52,7 +99,7 @@ impl Column {
         at: Timestamp,
         known: impl Fn(usize) -> bool,
     ) -> Column {
-        let event_timestamps = vec![at; values.len()];
+        let event_timestamps = Repeated { at, count: values.len() };
         let status = |(row, value): (usize, &Value)| match value {
             _ if !known(row) => Status::NotFound,
             Value::Null => Status::NullValue,
@@ -60,18 +107,7 @@ impl Column {
         };
         let values: Vec<Value> = values.collect();
         let statuses = values.iter().enumerate().map(status).collect();
-        Column { values: values.into_iter().map(|value| shown(kind, value)).collect(), statuses, event_timestamps }
-    }
-}
-
-fn shown(kind: Type, value: Value) -> Json {
-    match (kind, value) {
-        (Type::Timestamp, Value::Int(micros)) => Timestamp(micros).to_string().into(),
-        (_, Value::Null) => Json::Null,
-        (_, Value::Bool(value)) => value.into(),
-        (_, Value::Int(value)) => value.into(),
-        (_, Value::Float(value)) => value.into(),
-        (_, Value::Text(value)) => value.as_ref().into(),
+        Column { values: Values::Read(kind, values), statuses, event_timestamps }
     }
 }
 
@@ -121,8 +157,8 @@ impl OnlineFeatures {
 fn given(values: &[Json]) -> Column {
     let status = |value: &Json| if value.is_null() { Status::NullValue } else { Status::Present };
     Column {
-        values: values.to_vec(),
+        values: Values::Given(values.to_vec()),
         statuses: values.iter().map(status).collect(),
-        event_timestamps: vec![NO_TIME; values.len()],
+        event_timestamps: Repeated { at: NO_TIME, count: values.len() },
     }
 }
