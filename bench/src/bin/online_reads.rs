@@ -59,11 +59,10 @@ fn main() -> Result<()> {
     let mut random = paceline_core::random::stream(1, "online reads bench");
     for _ in 0..ROUNDS {
         for place in &mut places {
-            for case in 0..CASES.len() {
+            for (at, case) in CASES.iter().enumerate() {
                 for _ in 0..REQUESTS {
-                    let entities: Vec<i64> =
-                        (0..CASES[case].entities).map(|_| random.random_range(0..ENTITIES)).collect();
-                    place.ask(case, &entities)?;
+                    let entities: Vec<i64> = (0..case.entities).map(|_| random.random_range(0..ENTITIES)).collect();
+                    place.ask(at, &entities)?;
                 }
             }
         }
