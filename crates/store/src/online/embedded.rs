@@ -19,6 +19,15 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 4 << 20;
 /// The keyspace that maps a table's name to its current version.
 const POINTERS: &str = "pointers";
+/// No table has this name. Removing its pointer, which is not there, takes a sequence number and leaves nothing.
+///
+/// fjall 3.1 gives its directory of keyspaces sequence numbers of the same counter as rows, but after an opening counts
+/// from the rows alone. A keyspace made then can have a lower number than the deletion of an earlier one that had its
+/// id, and is lost at the next opening, with all its rows. So the counter is moved on by rows: at each opening by more
+/// than one deletion takes, and after each deletion.
+const NO_TABLE: &[u8] = &[0];
+/// A deletion takes two numbers, and the upkeep of the directory a few.
+const OPENING_STEPS: usize = 256;
 /// A version's rows live in a keyspace of their own, so that deleting it deletes files rather than rows.
 const ROWS_PREFIX: &str = "rows.";
 
@@ -121,6 +130,9 @@ impl EmbeddedOnlineStore {
         let failed = |error: fjall::Error| store_error(directory, &error);
         let database = Database::builder(directory).worker_threads(1).open().map_err(failed)?;
         let pointers = database.keyspace(POINTERS, KeyspaceCreateOptions::default).map_err(failed)?;
+        for _ in 0..OPENING_STEPS {
+            pointers.remove(NO_TABLE).map_err(failed)?;
+        }
 
         let mut tables = HashMap::new();
         let mut newest_version = 0;
@@ -146,7 +158,7 @@ impl EmbeddedOnlineStore {
             newest_version = newest_version.max(version.number);
             tables.insert(name, Published { version, layers: layers.into() });
         }
-        let swept = sweep(&database, &tables).map_err(failed)?;
+        let swept = sweep(&database, &pointers, &tables).map_err(failed)?;
         Ok(EmbeddedOnlineStore {
             directory: directory.to_owned(),
             database,
@@ -269,7 +281,7 @@ impl EmbeddedOnlineStore {
 
     /// Deletes a version that nobody points to. What fails here is deleted at the next opening.
     fn discard(&self, rows: Keyspace) {
-        let _ = self.database.delete_keyspace(rows);
+        let _ = delete(&self.database, &self.pointers, rows);
     }
 }
 
@@ -359,17 +371,23 @@ fn rows_keyspace(version: u64) -> String {
 }
 
 /// Deletes the versions that no table points to; returns the newest version seen.
-fn sweep(database: &Database, tables: &HashMap<String, Published>) -> Result<u64, fjall::Error> {
+fn sweep(database: &Database, pointers: &Keyspace, tables: &HashMap<String, Published>) -> Result<u64, fjall::Error> {
     let mut newest = 0;
     for name in database.list_keyspace_names() {
         let Some(version) = name.strip_prefix(ROWS_PREFIX).and_then(|digits| digits.parse().ok()) else { continue };
         newest = newest.max(version);
         let is_current = |published: &Published| published.layers.iter().any(|layer| layer.rows.name() == &name);
         if !tables.values().any(is_current) {
-            database.delete_keyspace(database.keyspace(&name, KeyspaceCreateOptions::default)?)?;
+            delete(database, pointers, database.keyspace(&name, KeyspaceCreateOptions::default)?)?;
         }
     }
     Ok(newest)
+}
+
+/// Deletes a keyspace (see [`NO_TABLE`]).
+fn delete(database: &Database, pointers: &Keyspace, rows: Keyspace) -> Result<(), fjall::Error> {
+    database.delete_keyspace(rows)?;
+    pointers.remove(NO_TABLE)
 }
 
 fn store_error(directory: &Path, error: &fjall::Error) -> OnlineError {
