@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use paceline_core::Timestamp;
-use paceline_core::online::{OnlineError, OnlineRow, OnlineStore};
+use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Version};
 use paceline_store::{EmbeddedOnlineStore, RedisOnlineStore, RedisOptions};
 
 /// The data folder beside a pipeline file, where no `--data-dir` names another.
@@ -150,6 +150,33 @@ pub fn publish(
         })
     });
     let published = store.publish(table, as_of, &mut whole);
+    drop(whole);
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(published?),
+    }
+}
+
+/// As [`publish`], for a change of `base`.
+///
+/// # Errors
+/// That of the first failed change, or the store's.
+pub fn publish_change(
+    store: &dyn OnlineStore,
+    table: &str,
+    base: Version,
+    as_of: Timestamp,
+    changes: &mut dyn Iterator<Item = anyhow::Result<OnlineChange>>,
+) -> anyhow::Result<u64> {
+    let mut failure = None;
+    let mut whole = changes.map(|change| {
+        change.unwrap_or_else(|error| {
+            failure = Some(error);
+            // An empty key is refused, as in `publish`.
+            OnlineChange::default()
+        })
+    });
+    let published = store.publish_change(table, base, as_of, &mut whole);
     drop(whole);
     match failure {
         Some(error) => Err(error),

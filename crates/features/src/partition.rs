@@ -12,6 +12,7 @@
 //! The scratch directory is removed when the join is dropped, finished or not. After a crash it stays, named
 //! `paceline-scratch-N`, and can be deleted.
 
+mod change;
 mod entities;
 mod merge;
 mod scratch;
@@ -27,6 +28,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use paceline_core::Timestamp;
 
+pub use change::{Known, Since};
 pub use entities::{Entities, EntityValues};
 pub use merge::Joined;
 use scratch::{Scratch, Spill};

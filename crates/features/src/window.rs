@@ -14,6 +14,8 @@
 //!
 //! All four give the same bits: sums are exact ([`exact`]) and rounded once ([`rounding`]), everything else picks a row.
 
+use paceline_core::Timestamp;
+
 pub(crate) mod cells;
 pub(crate) mod exact;
 pub(crate) mod in_order;
@@ -36,6 +38,13 @@ pub(crate) struct EntityRows<'a> {
 }
 
 impl EntityRows<'_> {
+    /// Whether the row at this position counts at `t`.
+    pub(crate) fn counts(&self, position: usize, t: Timestamp) -> bool {
+        // A replaced row counts up to the time at which its replacement is known, inclusively.
+        let until = self.known_until.map_or(i64::MAX, |until| until[self.rows[position] as usize]);
+        self.known_from[position] < t.0 && t.0 <= until
+    }
+
     /// Whether rows become known in their order and stay so, which [`in_order`] needs.
     pub(crate) fn is_in_order(&self) -> bool {
         let stays = |row: &u32| self.known_until.is_none_or(|until| until[*row as usize] == i64::MAX);

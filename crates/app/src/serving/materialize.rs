@@ -16,7 +16,7 @@ use paceline_serve::recommend::tables::{
 use paceline_serve::recommend::{ItemTable, Request, Workspace};
 
 use super::known::Known;
-use crate::materialize;
+use crate::materialize::{self, Extent, Run};
 use crate::parallel;
 use crate::pipeline::{Pipeline, Recommend};
 use crate::run::recommend::{ItemFactors, World};
@@ -72,8 +72,11 @@ impl Materialization<'_> {
         let until = self.until;
         if !self.pipeline.views.is_empty() {
             let means = JoinMeans { threads: self.threads.max(1), ..JoinMeans::default() };
-            for view in materialize::materialize(self.pipeline, until, self.store, &means, &mut |_| ())? {
-                say(&format!("materialized [features.{}]: {} rows as of {}", view.view, view.rows, view.as_of));
+            let run = Run { extent: Extent::Changes, store: self.store, means: &means };
+            let targets = materialize::targets(self.pipeline, until);
+            for view in materialize::materialize(self.pipeline, &targets, &run, &mut |_| ())? {
+                let what = if view.is_incremental { "changed rows" } else { "rows" };
+                say(&format!("materialized [features.{}]: {} {what} as of {}", view.view, view.rows, view.as_of));
             }
         }
         say(&format!("materialized lists: {} rows as of {until}", self.lists()?));

@@ -1,7 +1,9 @@
 //! The `features` verbs as a user runs them, on a small synthetic shop.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Instant;
 
 use paceline::serving::HttpClient;
 use paceline_testkit::shop::{Shop, ShopSpec};
@@ -47,6 +49,8 @@ struct Case {
     /// A user and an item of the last line before [`UNTIL`].
     user: i32,
     item: String,
+    /// Everybody.
+    users: BTreeSet<i32>,
 }
 
 impl Case {
@@ -60,7 +64,8 @@ impl Case {
             line.timestamp_s < until && line.user_id.is_some() && line.quantity > 0
         };
         let line = shop.lines().iter().rfind(known).unwrap();
-        Case { user: line.user_id.unwrap(), item: line.code.clone(), folder }
+        let users = shop.lines().iter().filter_map(|line| line.user_id).collect();
+        Case { user: line.user_id.unwrap(), item: line.code.clone(), users, folder }
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -285,4 +290,85 @@ fn little_memory_gives_the_same_file() {
 
 fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
+}
+
+#[test]
+fn only_what_changed_is_materialized() {
+    let server = RedisServer::start();
+    let url = server.as_ref().map(RedisServer::url);
+    for store in [None, url.as_deref()] {
+        let case = Case::new();
+        let materialize = |until: &str, more: &[&str]| {
+            let store = store.map_or(vec![], |url| vec!["--store", url]);
+            let arguments = [&["features", "materialize", "p.toml", "--until", until], &store[..], more].concat();
+            let written = case.json(&arguments, 0)["views"].clone();
+            let view = |at: usize| {
+                let rows = written[at]["rows"].as_u64().unwrap();
+                (written[at]["incremental"].as_bool().unwrap(), rows)
+            };
+            (view(0), view(1))
+        };
+        let verify = |time: &str| {
+            let spine = case.spine(&format!("{},{},{time},7\n-5,none,{time},7\n", case.user, case.item));
+            let store = store.map_or(vec!["--data-dir", ".paceline"], |url| vec!["--store", url]);
+            let arguments = ["features", "verify", "p.toml", "--spine", spine];
+            let found = case.json(&[&arguments[..], &store[..]].concat(), 0);
+            assert_eq!(found["unequal"], 0, "{found}");
+        };
+        let (first, items) = materialize("2011-11-29", &[]);
+        assert!(!first.0 && !items.0, "nothing was there: {first:?} {items:?}");
+        let (user, item) = materialize("2011-11-30T00:00:01Z", &[]);
+        assert!(user.0 && user.1 > 0 && user.1 < first.1, "{user:?} of {first:?}");
+        assert!(item.0 && item.1 > 0, "silence grows for every item: {item:?} of {items:?}");
+        verify("2011-11-30T00:00:01Z");
+        // Again, as after a kill.
+        let (user, item) = materialize("2011-11-30T00:00:01Z", &[]);
+        assert_eq!((user, item), ((true, 0), (true, 0)));
+        let ((is_incremental, all), _) = materialize("2011-11-30T00:00:01Z", &["--full"]);
+        assert!(!is_incremental && all >= first.1);
+        verify("2011-11-30T00:00:01Z");
+
+        let declared = PIPELINE.replace(
+            "lines_30d = { agg = \"count\", window = \"30d\" }",
+            "lines_30d = { agg = \"count\", window = \"20d\" }",
+        );
+        std::fs::write(case.folder.path().join("p.toml"), declared).unwrap();
+        let (user, item) = materialize("2011-12-01", &[]);
+        assert!(!user.0 && item.0, "only the changed view is written whole: {user:?} {item:?}");
+    }
+}
+
+/// Whatever the moment of the kill, the store holds one version or the next, and the next run goes on from there.
+#[test]
+fn a_killed_materialization_is_run_again() {
+    const KILLS: u32 = 8;
+    let server = RedisServer::start();
+    let url = server.as_ref().map(RedisServer::url);
+    for store in [None, url.as_deref()] {
+        let case = Case::new();
+        let store = store.map_or(vec!["--data-dir", ".paceline"], |url| vec!["--store", url]);
+        let materialize =
+            |until: &'static str| [&["features", "materialize", "p.toml", "--until", until], &store[..]].concat();
+        let everybody: String = case.users.iter().map(|user| format!("{user},{},{UNTIL},0\n", case.item)).collect();
+        let spine = case.spine(&everybody);
+        let verify = [&["features", "verify", "p.toml", "--spine", spine], &store[..]].concat();
+        let first = Instant::now();
+        case.json(&materialize("2011-11-15"), 0);
+        let usual = first.elapsed();
+        for kill in 0..KILLS {
+            let mut command = binary::paceline(case.folder.path());
+            let started = Instant::now();
+            let mut run = command.args(materialize(UNTIL)).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+            while started.elapsed() < usual * kill / KILLS {
+                std::hint::spin_loop();
+            }
+            // It may have ended already.
+            let _ = run.kill();
+            run.wait().unwrap();
+            assert_eq!(case.json(&verify, 0)["unequal"], 0, "kill {kill}");
+        }
+        case.json(&materialize(UNTIL), 0);
+        let found = case.json(&verify, 0);
+        assert_eq!((&found["unequal"], &found["store_as_of"]["user"]), (&json!(0), &json!(UNTIL)));
+    }
 }

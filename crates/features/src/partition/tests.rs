@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -111,6 +111,103 @@ fn entities_at(
     assert_eq!(entries(directory.path()), 0, "the scratch directory is gone");
     found.sort();
     found
+}
+
+/// The entities of a materialization with their values, those removed, and the rest of it.
+fn materialized(
+    view: &FeatureView,
+    source: &SourceTable,
+    since: Option<Since>,
+    at: Timestamp,
+    memory: usize,
+    random: &mut Random,
+) -> (Vec<(String, String)>, Vec<String>, Entities) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = PartitionOptions { scratch: directory.path().to_owned(), memory_bytes_max: memory, threads: 2 };
+    let mut join = PartitionedJoin::new(&[view], options);
+    for (from, count) in cuts(random, source.rows.num_rows()) {
+        join.push_source(&piece(source, from, count)).expect("fits");
+    }
+    let mut entities = match since {
+        Some(since) => join.finish_changes(since, at).expect("fits"),
+        None => join.finish_entities(at).expect("fits"),
+    };
+    let row = |rows: &RecordBatch, row: usize| format!("{:?}", rows.slice(row, 1).columns());
+    let (mut written, mut removed) = (Vec::new(), Vec::new());
+    for values in entities.by_ref() {
+        let values = values.expect("readable");
+        written.extend((0..values.keys.num_rows()).map(|i| (row(&values.keys, i), row(&values.features, i))));
+        removed.extend((0..values.removed.num_rows()).map(|i| row(&values.removed, i)));
+    }
+    (written, removed, entities)
+}
+
+/// The source as if a row had never been there.
+fn without(source: &SourceTable, row: usize) -> SourceTable {
+    let (before, after) = (piece(source, 0, row), piece(source, row + 1, source.rows.num_rows() - row - 1));
+    let both = |a: Option<Vec<Timestamp>>, b: Option<Vec<Timestamp>>| a.zip(b).map(|(a, b)| [a, b].concat());
+    SourceTable {
+        rows: concat_batches(&source.rows.schema(), [&before.rows, &after.rows]).expect("one schema"),
+        event_time: both(before.event_time, after.event_time),
+        available_time: both(before.available_time, after.available_time),
+        ..source.clone()
+    }
+}
+
+/// Time passes and rows come, late and corrected ones among them, and rows that were known are taken back; what changes
+/// leave is what all values would be.
+#[test]
+fn changes_leave_what_all_values_would() {
+    let (mut steps, mut whole, mut spared, mut removals) = (0, 0, 0, 0);
+    for seed in 0..120 {
+        let mut random = stream(seed, "changes");
+        let shape = Shape { entities: 12, ..Shape::random(&mut random, 120) };
+        let mut source = random_source(&mut random, &shape);
+        let view = FeatureView { schedule: None, ..random_view(&mut random, &shape, "v") };
+        let span = shape.times * shape.unit_micros;
+        let mut stored: BTreeMap<String, String> = BTreeMap::new();
+        let mut since: Option<Since> = None;
+        let mut rows = random.random_range(0..=source.rows.num_rows());
+        let mut at = Timestamp(random.random_range(0..=span));
+        for step in 0..12 {
+            let now = piece(&source, 0, rows);
+            let memory = if random.random_bool(0.5) { 8_000 } else { 1 << 30 };
+            let (mut written, mut removed, mut entities) =
+                materialized(&view, &now, since.clone(), at, memory, &mut random);
+            steps += 1;
+            if since.is_none() || entities.is_incomparable() {
+                whole += 1;
+                stored.clear();
+                (written, removed, entities) = materialized(&view, &now, None, at, memory, &mut random);
+            }
+            removals += removed.len();
+            for key in &removed {
+                assert!(stored.remove(key).is_some(), "seed {seed}, step {step}: {key} was not there");
+            }
+            let count = written.len();
+            stored.extend(written);
+            spared += stored.len() - count;
+            let expected = entities_at(&[&view], &now, at, 1 << 30, &mut random);
+            let found: Vec<(String, String)> = stored.clone().into_iter().collect();
+            assert_eq!(found, expected, "seed {seed}, step {step} as of {at} since {since:?}");
+
+            let bytes = entities.known().to_bytes();
+            let known = Known::from_bytes(&bytes).expect("what was written");
+            assert_eq!(&known, entities.known());
+            assert!(bytes.is_empty() || Known::from_bytes(&bytes[1..]).is_none_or(|other| other != known));
+            since = Some(Since { at, known });
+            at = Timestamp(at.0 + random.random_range(0..=span / 8));
+            if random.random_bool(0.6) {
+                rows = (rows + random.random_range(0..=4)).min(source.rows.num_rows());
+            }
+            if rows > 0 && random.random_bool(0.1) {
+                source = without(&source, random.random_range(0..rows));
+                rows -= 1;
+            }
+        }
+    }
+    println!("{steps} steps, {whole} whole, {spared} values spared, {removals} removed");
+    assert!(whole < steps / 2 && spared > 1_000 && removals > 0, "the test meets all cases");
 }
 
 /// The key of a row, printed as [`entities_at`] prints it.

@@ -134,6 +134,36 @@ impl Column {
         if self.is_float && key == NEGATIVE_ZERO { 0 } else { key }
     }
 
+    /// Appends what features read of a row: bytes that are equal exactly for equal values.
+    pub(crate) fn append_bytes(&self, row: u32, out: &mut Vec<u8>) {
+        if !self.is_valid(row) {
+            return out.push(0);
+        }
+        if self.needs == Needs::default() {
+            // What is only counted is of any type.
+            return out.push(1);
+        }
+        let row = row as usize;
+        let mut tagged = |tag: u8, bytes: &[u8]| {
+            out.push(tag);
+            out.extend_from_slice(bytes);
+        };
+        match self.values.data_type() {
+            DataType::Int64 => tagged(2, &self.values.as_primitive::<Int64Type>().value(row).to_le_bytes()),
+            DataType::Float64 => tagged(3, &self.values.as_primitive::<Float64Type>().value(row).to_le_bytes()),
+            DataType::Boolean => tagged(4, &[u8::from(self.values.as_boolean().value(row))]),
+            DataType::Timestamp(..) => {
+                tagged(5, &self.values.as_primitive::<TimestampMicrosecondType>().value(row).to_le_bytes());
+            }
+            DataType::Utf8 => {
+                let text = self.values.as_string::<i32>().value(row);
+                tagged(6, &(text.len() as u32).to_le_bytes());
+                out.extend_from_slice(text.as_bytes());
+            }
+            other => unreachable!("a column of type {other} is only counted"),
+        }
+    }
+
     /// The value of a row.
     pub(crate) fn value(&self, row: u32) -> Value {
         let row = row as usize;

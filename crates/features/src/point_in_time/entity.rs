@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 
-use paceline_core::{EntityKey, KeyPart};
+use paceline_core::{EntityKey, KeyPart, Value};
 
 use super::column::{column_named, integers};
 use crate::FeatureError;
@@ -81,6 +81,19 @@ pub(crate) enum KeyColumn {
     Texts(ArrayRef),
     /// So many rows without any value, which therefore fit a column of either type.
     Nothing(usize),
+}
+
+impl KeyColumn {
+    /// The part of a row's key; null where there is none.
+    pub(crate) fn value(&self, row: usize) -> Value {
+        match self {
+            KeyColumn::Integers(array) if array.is_valid(row) => {
+                Value::Int(array.as_primitive::<Int64Type>().value(row))
+            }
+            KeyColumn::Texts(array) if array.is_valid(row) => Value::Text(array.as_string::<i32>().value(row).into()),
+            KeyColumn::Integers(_) | KeyColumn::Texts(_) | KeyColumn::Nothing(_) => Value::Null,
+        }
+    }
 }
 
 impl EntityDictionary {

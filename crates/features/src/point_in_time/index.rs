@@ -19,7 +19,7 @@ use super::plan::{FeaturePlan, ViewPlan, plan};
 use super::times::{SourceTimes, check_row_count};
 use crate::window::cells::{Cells, CellsMut, NO_ROW};
 use crate::window::{EntityRows, in_order, late, scan};
-use crate::{FeatureError, FeatureView, SourceTable};
+use crate::{Aggregate, FeatureError, FeatureView, SourceTable};
 
 /// A source sorted by the entity of one or more views, with the columns they read: sort once, then join spines
 /// ([`Index::join`]) or compute single values ([`Index::compute`]). Both give the same bits.
@@ -86,20 +86,48 @@ impl Index {
         self.dictionary.len()
     }
 
-    /// For each entity with a row that is known at `t`, one of its rows (its position in the source), in the order of
-    /// first appearance.
-    pub(crate) fn rows_of_known_entities(&self, t: Timestamp) -> Vec<u32> {
-        let is_known = |entity: &u32| {
-            let EntityRows { rows, known_from, known_until, .. } = self.rows_of(*entity);
-            rows.iter().zip(known_from).any(|(&row, &from)| {
-                // A replaced row counts up to the time at which its replacement is known, inclusively.
-                from < t.0 && known_until.is_none_or(|until| until[row as usize] >= t.0)
-            })
-        };
-        (0..self.dictionary.len() as u32)
-            .filter(is_known)
-            .map(|entity| self.grouped.rows[self.grouped.range(entity).start])
-            .collect()
+    /// One row of each entity (its position in the source), by the entity's number. An entity of which no row ever
+    /// counts has none, and its range is empty.
+    pub(crate) fn row_of(&self, entity: u32) -> Option<u32> {
+        self.grouped.rows[self.grouped.range(entity)].first().copied()
+    }
+
+    /// Appends what an entity's values at `t` are made of: event time and columns of every row that counts, in order.
+    /// Returns whether one does.
+    pub(crate) fn append_counting_rows(&self, entity: u32, t: Timestamp, out: &mut Vec<u8>) -> bool {
+        let rows = self.rows_of(entity);
+        let mut any = false;
+        for position in (0..rows.rows.len()).filter(|&position| rows.counts(position, t)) {
+            any = true;
+            out.extend(rows.event[position].to_le_bytes());
+            self.columns.iter().for_each(|column| column.append_bytes(rows.rows[position], out));
+        }
+        any
+    }
+
+    /// Whether other rows of an entity count at one time than at the other.
+    pub(crate) fn counts_differently(&self, entity: u32, a: Timestamp, b: Timestamp) -> bool {
+        let rows = self.rows_of(entity);
+        (0..rows.rows.len()).any(|position| rows.counts(position, a) != rows.counts(position, b))
+    }
+
+    /// Whether a value of an entity can differ at two times, `from` not being later, although the same rows count.
+    pub(crate) fn changes_with_time(&self, entity: u32, from: Timestamp, to: Timestamp) -> bool {
+        let rows = self.rows_of(entity);
+        let counting = || (0..rows.rows.len()).rev().filter(|&position| rows.counts(position, to));
+        let Some(newest) = counting().next().map(|position| rows.event[position]) else { return false };
+        self.plans.iter().any(|plan| {
+            let is_expired = plan.is_expired(newest, to);
+            if is_expired || plan.is_expired(newest, from) {
+                return is_expired != plan.is_expired(newest, from);
+            }
+            let starts = |window| (plan.window_start(window, from), plan.window_start(window, to));
+            let left = (0..plan.windows.len()).map(starts).any(|(start, later)| {
+                counting().map(|position| rows.event[position]).any(|event| start <= event && event < later)
+            });
+            let seconds = plan.features.iter().filter(|feature| feature.aggregate == Aggregate::SecondsSinceLast);
+            left || (from != to && seconds.map(|feature| starts(feature.window).0).any(|start| newest >= start))
+        })
     }
 
     /// The names of the values, `view.feature`, in declaration order.

@@ -3,6 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `{pipeline}.{view}`, one per feature view | the entity's key bytes | the view's values, [`encode_values`] |
+//! | | [`MARKER_KEY`] | what the table was made from, for the next materialization |
 //! | `{pipeline}.user_state` | the user's key bytes | [`encode_user`] |
 //! | | [`RESERVED_KEY`] | digest of the artifact whose item factors the users' factors go with |
 //! | `{pipeline}.lists` | the user's key bytes | her precomputed list, [`encode_list`] |
@@ -26,6 +27,9 @@ use super::{ItemTable, RowLayout};
 
 /// A key that no entity has: the bytes of every entity key begin with 1 or 2. (Stores refuse an empty key.)
 pub const RESERVED_KEY: &[u8] = &[0];
+/// Another one, in the tables of views: by what a materialization recognizes which entities it need not write again.
+/// Whoever changes such a table in another way removes it; then all entities are written.
+pub const MARKER_KEY: &[u8] = &[0, b'm'];
 
 /// Items are read from a table in requests of this many, so that neither side buffers a whole catalogue.
 const CHUNK_KEYS: usize = 1_000;

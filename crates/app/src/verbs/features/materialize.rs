@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{JoinArguments, Outcome, counting, open, parse_time};
-use crate::materialize;
+use crate::materialize::{self, Extent, Run};
 use crate::messages::Terminal;
 use crate::stores::StoreArguments;
 
@@ -20,13 +20,17 @@ pub struct Arguments {
     /// schedule at or before it.
     #[arg(long, value_name = "TIME")]
     until: String,
+    /// Write every entity. By default only those whose values can have changed since the version in the store are
+    /// written, where that was made by the same view and source.
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     store: StoreArguments,
     #[command(flatten)]
     join: JoinArguments,
 }
 
-/// Replaces the tables of all views.
+/// Brings the tables of all views to the time.
 ///
 /// # Errors
 /// When the pipeline or its sources have mistakes, the store holds newer values, or it fails.
@@ -37,20 +41,28 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
     materialize::check_has_views(&pipeline)?;
     let store = arguments.store.open(&pipeline.folder)?;
     let progress = counting(terminal, "reading");
-    let written = materialize::materialize(&pipeline, until, &*store, &means, &mut |rows| progress.inc(rows))?;
+    let extent = if arguments.full { Extent::Whole } else { Extent::Changes };
+    let run = Run { extent, store: &*store, means: &means };
+    let targets = materialize::targets(&pipeline, until);
+    let written = materialize::materialize(&pipeline, &targets, &run, &mut |rows| progress.inc(rows))?;
     drop(progress);
     let place = arguments.store.shown(&pipeline.folder);
     if terminal.wants_json() {
         terminal.result_json(&json!({ "store": place, "until": until, "views": written }))?;
     } else {
         let width = written.iter().map(|view| view.view.len()).max().unwrap_or(0).max("view".len());
-        let mut text = format!("{:width$}  {:>12}  {:20}  {:>8}\n", "view", "entities", "as of", "seconds");
+        let mut text = format!(
+            "{:width$}  {:11}  {:>12}  {:>8}  {:20}  {:>8}\n",
+            "view", "written", "entities", "removed", "as of", "seconds"
+        );
         for view in &written {
             writeln!(
                 text,
-                "{:width$}  {:>12}  {:20}  {:>8.2}",
+                "{:width$}  {:11}  {:>12}  {:>8}  {:20}  {:>8.2}",
                 view.view,
+                if view.is_incremental { "incremental" } else { "full" },
                 view.rows,
+                view.removed,
                 view.as_of.to_string(),
                 view.seconds
             )?;
