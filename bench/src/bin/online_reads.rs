@@ -111,6 +111,7 @@ impl Place {
             log,
             event_sources: Vec::new(),
             streams: Vec::new(),
+            scheduled: paceline_serve::schedule::ScheduledRuns::default(),
             options: Options {
                 deadline: PATIENCE,
                 requests_max: 64,

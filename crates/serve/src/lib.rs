@@ -20,6 +20,7 @@ pub mod predict;
 pub mod recommend;
 pub mod refresh;
 pub mod row_model;
+pub mod schedule;
 mod server;
 mod service;
 pub mod streams;

@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::ladder::Answer;
+use crate::schedule::ScheduledRuns;
 
 /// The content type of the text that [`Metrics::encode`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -144,6 +145,11 @@ impl Metrics {
         started.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
         registry.register("process_start_time_seconds", "Start of the process, seconds since 1970", started);
         metrics
+    }
+
+    /// Shows what becomes of scheduled materializations.
+    pub fn show(&mut self, runs: &ScheduledRuns) {
+        runs.register(&mut self.registry);
     }
 
     /// Counts an answered request.

@@ -20,6 +20,7 @@ use crate::recommend::artifact::PublishedRecommender;
 use crate::recommend::tables::ViewColumns;
 use crate::refresh::{self, Refresher, look_at_views};
 use crate::row_model::RowModel;
+use crate::schedule::ScheduledRuns;
 use crate::streams::{Follower, StreamedSource, Streams};
 use crate::views::Views;
 use crate::workers::{Workers, Workspace};
@@ -75,6 +76,8 @@ pub struct Parts {
     pub event_sources: Vec<EventSource>,
     /// Those of them whose events keep features current.
     pub streams: Vec<StreamedSource>,
+    /// What becomes of scheduled materializations.
+    pub scheduled: ScheduledRuns,
     /// How it answers.
     pub options: Options,
 }
@@ -154,8 +157,11 @@ impl Recommending {
 impl Service {
     /// Looks at the tables once and starts the threads.
     pub(crate) fn start(parts: Parts) -> std::io::Result<Service> {
-        let Parts { pipeline, digest, subject, features, store, log, event_sources, streams, options } = parts;
-        let metrics = Arc::new(Metrics::new(&pipeline, &digest.to_string()));
+        let Parts { pipeline, digest, subject, features, store, log, event_sources, streams, scheduled, options } =
+            parts;
+        let mut metrics = Metrics::new(&pipeline, &digest.to_string());
+        metrics.show(&scheduled);
+        let metrics = Arc::new(metrics);
         let streams = Streams::start(streams, Arc::clone(&log), Arc::clone(&metrics)).map_err(std::io::Error::other)?;
         let streams = Arc::new(streams);
         let read = Views::of_store(&pipeline, Arc::clone(&store)).with_streams(Arc::clone(&streams));

@@ -73,7 +73,12 @@ impl Materialization<'_> {
         if !self.pipeline.views.is_empty() {
             let means = JoinMeans { threads: self.threads.max(1), ..JoinMeans::default() };
             let run = Run { extent: Extent::Changes, store: self.store, means: &means };
-            let targets = materialize::targets(self.pipeline, until);
+            // The schedule of a view may have brought it further than that.
+            let mut targets = materialize::targets(self.pipeline, until);
+            for target in &mut targets {
+                let stored = self.store.as_of(&materialize::table_of(self.pipeline, target.view))?;
+                target.as_of = stored.map_or(target.as_of, |stored| stored.max(target.as_of));
+            }
             for view in materialize::materialize(self.pipeline, &targets, &run, &mut |_| ())? {
                 let what = if view.is_incremental { "changed rows" } else { "rows" };
                 say(&format!("materialized [features.{}]: {} {what} as of {}", view.view, view.rows, view.as_of));

@@ -5,6 +5,7 @@
 //! - [`Known`]: users and popular items at one time, as a published recommender reads them.
 //! - [`parts`]: artifact, store and log as a server wants them.
 //! - [`streamed_sources`]: sources whose events keep features current.
+//! - [`Scheduler`]: what a server does by the clock.
 //! - [`demo_http`]: a server asked over real connections.
 
 mod demo;
@@ -12,6 +13,7 @@ mod http_client;
 mod known;
 mod materialize;
 mod publish;
+mod schedule;
 mod start;
 mod streams;
 
@@ -23,5 +25,6 @@ pub use publish::{
     Artifact, MODELS_FOLDER, Publication, ScorerFiles, check_views, goal_of, load_artifact, load_current,
     publish_recommender,
 };
+pub use schedule::{Due, Replace, Schedule, Scheduler, due, materialize_due, now};
 pub use start::{EVENTS_FOLDER, options, parts};
 pub use streams::{STREAMS_FOLDER, streamed_sources};

@@ -12,6 +12,7 @@ use paceline_serve::predict::{Predictor, ViewFeatures};
 use paceline_serve::recommend::NamedType;
 use paceline_serve::recommend::artifact::RequestFeature;
 use paceline_serve::recommend::tables::ViewColumns;
+use paceline_serve::schedule::ScheduledRuns;
 use paceline_serve::{EventSource, Options, Parts, Subject};
 
 use super::publish::{Artifact, columns_of, goal_of};
@@ -79,6 +80,7 @@ pub fn parts(
         log,
         event_sources: pipeline.sources.iter().map(event_source).collect(),
         streams: Vec::new(),
+        scheduled: ScheduledRuns::default(),
         options,
     })
 }

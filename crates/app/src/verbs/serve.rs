@@ -4,23 +4,24 @@ use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use paceline_core::{Digest, EventLog, OnlineStore, Timestamp};
+use paceline_core::{Digest, EventLog, OnlineStore};
+use paceline_features::Placement;
 use paceline_serve::recommend::artifact::PublishedRecommender;
+use paceline_serve::schedule::ScheduledRuns;
 use paceline_serve::{Parts, Server};
 use paceline_store::{EmbeddedEventLog, RedisEventLog, RedisOptions};
 use tracing_subscriber::EnvFilter;
 
 use super::Outcome;
+use crate::materialize::table_of;
 use crate::messages::Terminal;
 use crate::pipeline::{self, Pipeline, Weight};
 use crate::run::recommend::World;
-use crate::serving::{self, Artifact, EVENTS_FOLDER, Materialization};
+use crate::serving::{self, Artifact, EVENTS_FOLDER, Materialization, Replace, Schedule, Scheduler};
 use crate::stores::{self, StoreArguments};
 
 /// Which log lines are written to stderr, such as `debug` or `paceline_serve=trace`; `info` by default.
@@ -28,10 +29,6 @@ const LOG_VARIABLE: &str = "PACELINE_LOG";
 /// A store that takes longer than the deadline is no use to a request, but a pause of its host must not look like a
 /// failure at once.
 const STORE_TIMEOUT_MIN: Duration = Duration::from_millis(50);
-
-/// Bounds of `[serve] lists_schedule`: renewing takes seconds, and a calendar month has no exact length.
-const RENEWAL_MIN: Duration = Duration::from_secs(10);
-const RENEWAL_MAX: Duration = Duration::from_secs(31 * 86_400);
 
 /// Serve what `paceline run` published: recommendations or scores of rows, features, events, probes, metrics.
 ///
@@ -69,8 +66,10 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let store = arguments.stores.open(&pipeline.folder)?;
     let log = open_log(&arguments.stores, &pipeline.folder)?;
-    if let Artifact::Recommender(model) = &artifact {
-        materialize(&pipeline, digest, model, &*store, threads, terminal)?;
+    let runs = ScheduledRuns::default();
+    match &artifact {
+        Artifact::Recommender(model) => materialize(&pipeline, digest, model, &*store, threads, terminal)?,
+        Artifact::Rows(_) | Artifact::Features => catch_up(&pipeline, &artifact, &*store, &runs, threads, terminal)?,
     }
     let options = serving::options(&pipeline, threads);
     let written = Arc::clone(&store);
@@ -87,17 +86,20 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     let data_folder = arguments.stores.data_folder(&pipeline.folder);
     let streams = serving::streamed_sources(&pipeline, &data_folder, &*log, &|text| terminal.say(text))?;
     let parts = serving::parts(&pipeline, (digest, artifact.clone()), store, log, options)?;
-    let parts = Parts { streams, ..parts };
+    let parts = Parts { streams, scheduled: runs.clone(), ..parts };
     let server = Server::start(parts, http, admin).context("the server does not start")?;
     let path = match &artifact {
         Artifact::Recommender(_) => "/v1/recommend/USER",
         Artifact::Rows(_) => "/v1/predict",
         Artifact::Features => "/get-online-features",
     };
-    let _renewal = match artifact {
-        Artifact::Recommender(model) => Some(Renewal::start(&pipeline, digest, *model, written)?),
+    let recommender = match artifact {
+        Artifact::Recommender(model) => Some((digest, *model)),
         Artifact::Rows(_) | Artifact::Features => None,
     };
+    let is_shared = arguments.stores.store.is_some();
+    let _scheduler =
+        Scheduler::start(Schedule { pipeline: pipeline.clone(), store: written, is_shared, recommender, runs })?;
     announce(&server, &pipeline, digest, path, terminal)?;
     let signal = server.wait_for_signal().context("waiting for signals")?;
     terminal.say(&format!("{signal}: finishing requests in work"));
@@ -134,64 +136,49 @@ fn materialize(
     tables.write(&|text| bar.suspend(|| terminal.say(text)))
 }
 
-/// Writes the tables again every `[serve] lists_schedule`, on a thread of its own, when the sources have newer rows.
-struct Renewal {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Renewal {
-    fn start(
-        pipeline: &Pipeline,
-        digest: Digest,
-        model: PublishedRecommender,
-        store: Arc<dyn OnlineStore>,
-    ) -> Result<Renewal> {
-        let every = pipeline.serve.lists_schedule.seconds().map_or(RENEWAL_MAX, Duration::from_secs_f64);
-        let every = every.clamp(RENEWAL_MIN, RENEWAL_MAX);
-        let pipeline = pipeline.clone();
-        let (stop, stopped) = mpsc::channel::<()>();
-        let work = move || {
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
-                match renew(&pipeline, digest, &model, &*store) {
-                    Ok(Some(until)) => tracing::info!(%until, "tables renewed"),
-                    Ok(None) => tracing::info!("the sources have nothing newer; tables stay"),
-                    // The tables stay as they are, and grow old in the metrics.
-                    Err(error) => tracing::error!(error = format!("{error:#}"), "tables were not renewed"),
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("renewal".to_owned()).spawn(work)?;
-        Ok(Renewal { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Renewal {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        // A renewal in work is not waited for: it ends with the process and leaves every table whole.
-        if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished) {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn renew(
+/// Materializes the views that the store lacks, holds by another declaration, or holds as of an earlier point of their
+/// schedule. A failure is told; it ends the command only where features alone are served and one has no table.
+fn catch_up(
     pipeline: &Pipeline,
-    digest: Digest,
-    model: &PublishedRecommender,
+    artifact: &Artifact,
     store: &dyn OnlineStore,
-) -> Result<Option<Timestamp>> {
-    let goal = serving::goal_of(pipeline)?;
-    let world = World::load(pipeline, goal)?;
-    let until = serving::end_of_data(&world);
-    if serving::materialized_until(pipeline, digest, store)?.is_some_and(|current| current >= until) {
-        return Ok(None);
+    runs: &ScheduledRuns,
+    threads: usize,
+    terminal: &Terminal,
+) -> Result<()> {
+    let bar = terminal.progress("reading sources", None);
+    let written = serving::due(pipeline, store, serving::now(), Replace::OtherDeclarations).and_then(|due| {
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        bar.set_message("materializing");
+        let written = serving::materialize_due(pipeline, &due, store, threads, runs)?;
+        Ok(written.into_iter().zip(due.iter().map(|due| due.missed)).collect::<Vec<_>>())
+    });
+    drop(bar);
+    let written = match written {
+        Ok(written) => written,
+        Err(error) => {
+            let of_tables = pipeline.views.iter().filter(|view| view.placement != Placement::Stream);
+            let mut as_of = of_tables.map(|view| store.as_of(&table_of(pipeline, view)));
+            let is_useless = matches!(artifact, Artifact::Features) && as_of.any(|as_of| !matches!(as_of, Ok(Some(_))));
+            if is_useless {
+                return Err(error.context("the features cannot be materialized"));
+            }
+            terminal
+                .say(&format!("warning: features were not materialized, so what the store holds is served: {error:#}"));
+            return Ok(());
+        }
+    };
+    for (view, missed) in written {
+        let caught_up = if missed > 0 { format!(", making up for {missed} missed runs") } else { String::new() };
+        let what = if view.is_incremental { "changed rows" } else { "rows" };
+        terminal.say(&format!(
+            "materialized [features.{}]: {} {what} as of {}{caught_up}",
+            view.view, view.rows, view.as_of
+        ));
     }
-    // One thread: requests come first.
-    let tables = Materialization { pipeline, goal, world: &world, digest, model, until, store, threads: 1 };
-    tables.write(&|_| ())?;
-    Ok(Some(until))
+    Ok(())
 }
 
 /// Redis Streams beside a shared store, so that every server of a pipeline writes to one log; else the local disk.

@@ -207,10 +207,7 @@ fn served_features_are_those_that_get_shows() {
         let with = |arguments: &[&'static str]| -> Vec<&str> {
             arguments.iter().copied().chain(store.iter().copied()).collect()
         };
-        case.json(&with(&["features", "materialize", "pipeline.toml", "--until", UNTIL]), 0);
-        let (user, item) = (format!("user_id={}", case.user), format!("item_id={}", case.item));
-        let get = with(&["features", "get", "pipeline.toml"]);
-        let stored = case.json(&[get.as_slice(), &["--entity", &user, "--entity", &item]].concat(), 0);
+        // The server materializes by itself.
         let server = serve_process(case.folder.path(), store);
         let mut client = HttpClient::new(server.http, std::time::Duration::from_secs(60));
         let body = json!({
@@ -221,6 +218,10 @@ fn served_features_are_those_that_get_shows() {
         let reply = client.post("/get-online-features", &body.to_string()).unwrap();
         let answer: Value = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!(reply.status, 200, "{answer}");
+        drop(server);
+        let (user, item) = (format!("user_id={}", case.user), format!("item_id={}", case.item));
+        let get = with(&["features", "get", "pipeline.toml"]);
+        let stored = case.json(&[get.as_slice(), &["--entity", &user, "--entity", &item]].concat(), 0);
         let names = answer["metadata"]["feature_names"].as_array().unwrap();
         for (at, name) in names.iter().enumerate().skip(2) {
             let name = name.as_str().unwrap().replacen("__", ".", 1);
@@ -229,7 +230,7 @@ fn served_features_are_those_that_get_shows() {
             if name.starts_with("user.") {
                 assert_eq!(
                     (&result["statuses"][1], &result["event_timestamps"][0]),
-                    (&json!("NOT_FOUND"), &json!(UNTIL))
+                    (&json!("NOT_FOUND"), &stored["views"]["user"]["as_of"])
                 );
             }
         }

@@ -37,7 +37,7 @@ use crate::recommender::PIPELINE;
 use crate::redis_server::RedisServer;
 
 /// Longest wait for another process; a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const K: usize = 10;
 
 pub(crate) struct Published {
@@ -191,7 +191,7 @@ fn scored(answer: &Json) -> Vec<(Json, u64)> {
 }
 
 /// Polls `condition` until it holds.
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "{what}");

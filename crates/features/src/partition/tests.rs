@@ -159,7 +159,7 @@ fn without(source: &SourceTable, row: usize) -> SourceTable {
 #[test]
 fn changes_leave_what_all_values_would() {
     let (mut steps, mut whole, mut spared, mut removals) = (0, 0, 0, 0);
-    for seed in 0..120 {
+    for seed in 0..40 {
         let mut random = stream(seed, "changes");
         let shape = Shape { entities: 12, ..Shape::random(&mut random, 120) };
         let mut source = random_source(&mut random, &shape);
@@ -207,7 +207,7 @@ fn changes_leave_what_all_values_would() {
         }
     }
     println!("{steps} steps, {whole} whole, {spared} values spared, {removals} removed");
-    assert!(whole < steps / 2 && spared > 1_000 && removals > 0, "the test meets all cases");
+    assert!(whole < steps / 2 && spared > 300 && removals > 0, "the test meets all cases");
 }
 
 /// The key of a row, printed as [`entities_at`] prints it.

@@ -10,6 +10,7 @@ use paceline_core::{Digest, EventLog, OnlineStore, Timestamp};
 use serde_json::{Value as Json, json};
 
 use crate::online_features::{FeatureSet, KeyColumn, ServedView};
+use crate::schedule::ScheduledRuns;
 use crate::testing::{MemoryLog, MemoryStore, PIPELINE, materialize, model};
 use crate::{EventSource, Options, Parts, Server, Subject};
 
@@ -49,6 +50,7 @@ fn shop(options: Options) -> Shop {
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         event_sources: vec![source("sales", "at", true), source("clicks", "time", false)],
         streams: Vec::new(),
+        scheduled: ScheduledRuns::default(),
         options,
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -279,6 +281,7 @@ fn rows_get_scores_and_wrong_ones_a_reason() {
         log: Arc::clone(&log) as Arc<dyn EventLog>,
         event_sources: Vec::new(),
         streams: Vec::new(),
+        scheduled: ScheduledRuns::default(),
         options: options(),
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -340,6 +343,7 @@ fn features_are_served_without_a_model() {
         log: Arc::new(MemoryLog::default()),
         event_sources: Vec::new(),
         streams: Vec::new(),
+        scheduled: ScheduledRuns::default(),
         options: options(),
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
