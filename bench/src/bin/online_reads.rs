@@ -112,6 +112,7 @@ impl Place {
             event_sources: Vec::new(),
             streams: Vec::new(),
             scheduled: paceline_serve::schedule::ScheduledRuns::default(),
+            request_log: None,
             options: Options {
                 deadline: PATIENCE,
                 requests_max: 64,

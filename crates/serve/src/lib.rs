@@ -19,6 +19,7 @@ pub mod online_features;
 pub mod predict;
 pub mod recommend;
 pub mod refresh;
+pub mod request_log;
 pub mod row_model;
 pub mod schedule;
 mod server;

@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::ladder::Answer;
+use crate::request_log::LoggedRequests;
 use crate::schedule::ScheduledRuns;
 
 /// The content type of the text that [`Metrics::encode`] writes.
@@ -147,9 +148,12 @@ impl Metrics {
         metrics
     }
 
-    /// Shows what becomes of scheduled materializations.
-    pub fn show(&mut self, runs: &ScheduledRuns) {
+    /// Shows what becomes of scheduled materializations, and of requests where they are logged.
+    pub fn show(&mut self, runs: &ScheduledRuns, logged: Option<&LoggedRequests>) {
         runs.register(&mut self.registry);
+        if let Some(logged) = logged {
+            logged.register(&mut self.registry);
+        }
     }
 
     /// Counts an answered request.

@@ -85,12 +85,24 @@ impl RowModel {
     /// # Errors
     /// [`RowError`]; then nothing is scored.
     pub fn score(&self, rows: &[Map<String, Json>], workspace: &mut Workspace) -> Result<Scores, RowError> {
+        self.score_and_read(rows, workspace).map(|(scores, _)| scores)
+    }
+
+    /// As [`RowModel::score`], with the views that were read, by name.
+    ///
+    /// # Errors
+    /// As [`RowModel::score`].
+    pub fn score_and_read(
+        &self,
+        rows: &[Map<String, Json>],
+        workspace: &mut Workspace,
+    ) -> Result<(Scores, Vec<(String, ViewRows)>), RowError> {
         if self.views.is_empty() || rows.first().is_none_or(|row| self.names_features(row)) {
             let rows: Vec<Row<'_>> = rows.iter().map(|fields| Row { fields, features: &[] }).collect();
-            return Ok(Scores { scores: self.predictor.predict_rows(&rows, workspace)?, as_of: None });
+            return Ok((Scores { scores: self.predictor.predict_rows(&rows, workspace)?, as_of: None }, Vec::new()));
         }
         let mut features: Vec<Vec<Value>> = vec![Vec::new(); rows.len()];
-        let mut oldest = None;
+        let (mut oldest, mut views) = (None, Vec::with_capacity(self.views.len()));
         for (view, entity) in &self.views {
             let keys = rows
                 .iter()
@@ -102,10 +114,11 @@ impl RowModel {
             for (row, values) in features.iter_mut().zip(read.values.chunks(view.columns.len().max(1))) {
                 row.extend_from_slice(values);
             }
+            views.push((view.name.clone(), read));
         }
         let rows: Vec<Row<'_>> =
             rows.iter().zip(&features).map(|(fields, features)| Row { fields, features }).collect();
-        Ok(Scores { scores: self.predictor.predict_rows(&rows, workspace)?, as_of: oldest })
+        Ok((Scores { scores: self.predictor.predict_rows(&rows, workspace)?, as_of: oldest }, views))
     }
 
     fn fetch(&self, view: &ViewColumns, keys: &[Vec<u8>]) -> Result<ViewRows, TableError> {

@@ -19,6 +19,7 @@ use crate::predict::Predictor;
 use crate::recommend::artifact::PublishedRecommender;
 use crate::recommend::tables::ViewColumns;
 use crate::refresh::{self, Refresher, look_at_views};
+use crate::request_log::RequestLog;
 use crate::row_model::RowModel;
 use crate::schedule::ScheduledRuns;
 use crate::streams::{Follower, StreamedSource, Streams};
@@ -78,6 +79,8 @@ pub struct Parts {
     pub streams: Vec<StreamedSource>,
     /// What becomes of scheduled materializations.
     pub scheduled: ScheduledRuns,
+    /// Takes the features that answers were made from; `None` where requests are not logged.
+    pub request_log: Option<RequestLog>,
     /// How it answers.
     pub options: Options,
 }
@@ -115,6 +118,7 @@ pub(crate) struct Service {
     _follower: Follower,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) event_sources: Vec<EventSource>,
+    pub(crate) request_log: Option<RequestLog>,
     pub(crate) options: Options,
     pub(crate) admission: Semaphore,
     pub(crate) appends: Arc<Semaphore>,
@@ -157,10 +161,21 @@ impl Recommending {
 impl Service {
     /// Looks at the tables once and starts the threads.
     pub(crate) fn start(parts: Parts) -> std::io::Result<Service> {
-        let Parts { pipeline, digest, subject, features, store, log, event_sources, streams, scheduled, options } =
-            parts;
+        let Parts {
+            pipeline,
+            digest,
+            subject,
+            features,
+            store,
+            log,
+            event_sources,
+            streams,
+            scheduled,
+            request_log,
+            options,
+        } = parts;
         let mut metrics = Metrics::new(&pipeline, &digest.to_string());
-        metrics.show(&scheduled);
+        metrics.show(&scheduled, request_log.as_ref().map(RequestLog::counts));
         let metrics = Arc::new(metrics);
         let streams = Streams::start(streams, Arc::clone(&log), Arc::clone(&metrics)).map_err(std::io::Error::other)?;
         let streams = Arc::new(streams);
@@ -203,6 +218,7 @@ impl Service {
             streams,
             log,
             event_sources,
+            request_log,
             admission: Semaphore::new(options.requests_max.clamp(1, Semaphore::MAX_PERMITS)),
             appends: Arc::new(Semaphore::new(APPENDS_MAX)),
             digest: digest.to_string(),

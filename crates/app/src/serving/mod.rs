@@ -5,6 +5,7 @@
 //! - [`Known`]: users and popular items at one time, as a published recommender reads them.
 //! - [`parts`]: artifact, store and log as a server wants them.
 //! - [`streamed_sources`]: sources whose events keep features current.
+//! - [`RequestWriter`]: the features that answers were made from, as files.
 //! - [`Scheduler`]: what a server does by the clock.
 //! - [`demo_http`]: a server asked over real connections.
 
@@ -13,6 +14,7 @@ mod http_client;
 mod known;
 mod materialize;
 mod publish;
+mod request_log;
 mod schedule;
 mod start;
 mod streams;
@@ -25,6 +27,7 @@ pub use publish::{
     Artifact, MODELS_FOLDER, Publication, ScorerFiles, check_views, goal_of, load_artifact, load_current,
     publish_recommender,
 };
+pub use request_log::{COMPUTED, FIELDS, REQUESTS_FOLDER, RequestWriter, as_of_column};
 pub use schedule::{Due, Replace, Schedule, Scheduler, due, materialize_due, now};
 pub use start::{EVENTS_FOLDER, options, parts};
 pub use streams::{STREAMS_FOLDER, streamed_sources};

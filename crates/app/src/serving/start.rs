@@ -81,6 +81,7 @@ pub fn parts(
         event_sources: pipeline.sources.iter().map(event_source).collect(),
         streams: Vec::new(),
         scheduled: ScheduledRuns::default(),
+        request_log: None,
         options,
     })
 }

@@ -31,6 +31,7 @@ use paceline_core::Timestamp;
 pub(crate) use join::push_source;
 pub use join::{FeatureBatches, FeatureJoin, wanted_columns};
 pub use request::RequestFeatures;
+pub(crate) use request::arrow_type;
 pub use spine::{SpineBatch, SpineFile, SpineSpec, TIME};
 
 use crate::pipeline::Pipeline;

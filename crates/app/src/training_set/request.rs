@@ -111,7 +111,8 @@ fn times(time: Option<&[Timestamp]>, count: usize) -> ArrayRef {
     }
 }
 
-fn arrow_type(kind: Type) -> DataType {
+/// The type of a column of values of a type.
+pub(crate) fn arrow_type(kind: Type) -> DataType {
     match kind {
         Type::Bool => DataType::Boolean,
         Type::Int => DataType::Int64,

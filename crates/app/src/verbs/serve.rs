@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use paceline_core::{Digest, EventLog, OnlineStore};
 use paceline_features::Placement;
+use paceline_serve::online_features::FeatureSet;
 use paceline_serve::recommend::artifact::PublishedRecommender;
+use paceline_serve::request_log::RequestLog;
 use paceline_serve::schedule::ScheduledRuns;
 use paceline_serve::{Parts, Server};
 use paceline_store::{EmbeddedEventLog, RedisEventLog, RedisOptions};
@@ -21,7 +23,9 @@ use crate::materialize::table_of;
 use crate::messages::Terminal;
 use crate::pipeline::{self, Pipeline, Weight};
 use crate::run::recommend::World;
-use crate::serving::{self, Artifact, EVENTS_FOLDER, Materialization, Replace, Schedule, Scheduler};
+use crate::serving::{
+    self, Artifact, EVENTS_FOLDER, Materialization, REQUESTS_FOLDER, Replace, RequestWriter, Schedule, Scheduler,
+};
 use crate::stores::{self, StoreArguments};
 
 /// Which log lines are written to stderr, such as `debug` or `paceline_serve=trace`; `info` by default.
@@ -87,6 +91,8 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     let streams = serving::streamed_sources(&pipeline, &data_folder, &*log, &|text| terminal.say(text))?;
     let parts = serving::parts(&pipeline, (digest, artifact.clone()), store, log, options)?;
     let parts = Parts { streams, scheduled: runs.clone(), ..parts };
+    let (writer, request_log) = log_requests(&pipeline, &data_folder, parts.features.as_ref(), terminal)?;
+    let parts = Parts { request_log, ..parts };
     let server = Server::start(parts, http, admin).context("the server does not start")?;
     let path = match &artifact {
         Artifact::Recommender(_) => "/v1/recommend/USER",
@@ -104,6 +110,9 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     let signal = server.wait_for_signal().context("waiting for signals")?;
     terminal.say(&format!("{signal}: finishing requests in work"));
     server.stop();
+    if let Some(writer) = writer {
+        writer.finish();
+    }
     Ok(Outcome::Success)
 }
 
@@ -179,6 +188,25 @@ fn catch_up(
         ));
     }
     Ok(())
+}
+
+/// The writer of requests and its queue, where `[serve] log_requests` asks for them.
+fn log_requests(
+    pipeline: &Pipeline,
+    data_folder: &Path,
+    features: Option<&FeatureSet>,
+    terminal: &Terminal,
+) -> Result<(Option<RequestWriter>, Option<RequestLog>)> {
+    if !pipeline.serve.log_requests {
+        return Ok((None, None));
+    }
+    let Some(features) = features else {
+        terminal.say("warning: no features are looked up here, so no requests are logged");
+        return Ok((None, None));
+    };
+    let bytes_max = u64::from(pipeline.serve.log_requests_mb) << 20;
+    let (writer, log) = RequestWriter::start(&data_folder.join(REQUESTS_FOLDER), &features.views, bytes_max)?;
+    Ok((Some(writer), Some(log)))
 }
 
 /// Redis Streams beside a shared store, so that every server of a pipeline writes to one log; else the local disk.

@@ -13,6 +13,7 @@ mod recommender;
 #[path = "../../../store/tests/it/redis_server.rs"]
 #[allow(dead_code, clippy::print_stdout, reason = "it serves the tests of the store too; skips are said")]
 mod redis_server;
+mod requests;
 mod schedules;
 mod serving;
 mod sources;

@@ -404,7 +404,7 @@ fn a_demo_is_asked_over_http_and_answers_fully() {
 }
 
 pub(crate) struct ServeProcess {
-    process: Child,
+    pub(crate) process: Child,
     pub(crate) http: SocketAddr,
     pub(crate) admin: SocketAddr,
 }

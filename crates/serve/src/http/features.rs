@@ -10,8 +10,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 
 use super::problem::Problem;
-use crate::online_features::{Catalog, FeatureError, FeatureRequest, OnlineFeatures};
+use crate::online_features::{Catalog, FeatureError, FeatureRequest, OnlineFeatures, Used};
 use crate::recommend::tables::TableError;
+use crate::request_log::{Asked, LoggedRequest};
 use crate::service::{Service, now};
 use crate::workers::Workspace;
 
@@ -29,8 +30,19 @@ pub(super) async fn get_online_features(
     })?;
     let _permit = service.admit()?;
     let _in_work = service.metrics.enter();
+    let log = service.request_log.clone();
     // Written where it is computed: the threads of connections only move bytes.
-    let written = move |_: &mut Workspace| features.answer(&request, now()).map(|answer| serde_json::to_vec(&answer));
+    let written = move |_: &mut Workspace| {
+        let time = now();
+        let (answer, Used { views, computed }) = features.answer_and_used(&request, time)?;
+        let body = serde_json::to_vec(&answer);
+        if let Some(log) = log {
+            let mut fields = request.entities;
+            fields.extend(request.request_context);
+            log.take(LoggedRequest { time, asked: Asked::Columns(fields), views, computed });
+        }
+        Ok::<_, FeatureError>(body)
+    };
     let answer = service.work(written).await?;
     let answer = answer.map_err(|error| match &error {
         FeatureError::Request(_) => Problem::bad(error.to_string()),

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json_};
 
 use super::problem::Problem;
+use crate::request_log::{Asked, LoggedRequest};
 use crate::row_model::{RowError, RowModel};
 use crate::service::{Service, now};
 
@@ -60,7 +61,18 @@ pub(super) async fn predict(
         .map_err(|error| Problem::bad(format!("the body must be {{\"rows\": [{{COLUMN: VALUE}}]}}: {error}")))?;
     let _permit = service.admit()?;
     let _in_work = service.metrics.enter();
-    let scored = service.work(move |workspace| role.score(&rows, &mut workspace.predict)).await?;
+    let log = service.request_log.clone();
+    let scored = service
+        .work(move |workspace| {
+            let time = now();
+            let (scores, views) = role.score_and_read(&rows, &mut workspace.predict)?;
+            // Rows that name their features themselves read none.
+            if let Some(log) = log.filter(|_| !views.is_empty()) {
+                log.take(LoggedRequest { time, asked: Asked::Rows(rows), views, computed: Vec::new() });
+            }
+            Ok::<_, RowError>(scores)
+        })
+        .await?;
     let scored = scored.map_err(|error| match error {
         RowError::Rows(_) | RowError::Key { .. } => Problem::bad(error.to_string()),
         RowError::Features(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(1),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use paceline_core::{Digest, EventLog, OnlineStore, Timestamp};
+use paceline_core::{Digest, EventLog, OnlineStore, Timestamp, Value};
 use serde_json::{Value as Json, json};
 
 use crate::online_features::{FeatureSet, KeyColumn, ServedView};
+use crate::request_log::{LoggedRequest, LoggedRequests, RequestLog};
 use crate::schedule::ScheduledRuns;
 use crate::testing::{MemoryLog, MemoryStore, PIPELINE, materialize, model};
 use crate::{EventSource, Options, Parts, Server, Subject};
@@ -51,6 +52,7 @@ fn shop(options: Options) -> Shop {
         event_sources: vec![source("sales", "at", true), source("clicks", "time", false)],
         streams: Vec::new(),
         scheduled: ScheduledRuns::default(),
+        request_log: None,
         options,
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -272,6 +274,7 @@ fn rows_get_scores_and_wrong_ones_a_reason() {
     let (store, log) = (Arc::new(MemoryStore::default()), Arc::new(MemoryLog::default()));
     materialize(&*store, Digest::of(b"model"), Timestamp(1_000_000));
     let views = model().description.user_views.into_iter().map(|view| (view, vec!["id".to_owned()])).collect();
+    let (log_requests, logged) = RequestLog::new(100, LoggedRequests::default());
     let parts = Parts {
         pipeline: PIPELINE.to_owned(),
         digest: Digest::of(b"model"),
@@ -282,6 +285,7 @@ fn rows_get_scores_and_wrong_ones_a_reason() {
         event_sources: Vec::new(),
         streams: Vec::new(),
         scheduled: ScheduledRuns::default(),
+        request_log: Some(log_requests),
         options: options(),
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -290,6 +294,15 @@ fn rows_get_scores_and_wrong_ones_a_reason() {
     let reply = predict(json!({"rows": [{"id": 1, "price": 1.5}, {"id": 9, "price": 1.5}]}));
     assert_eq!((reply.status, &reply.json()["scores"]), (200, &json!([3.0, 0.0])), "{}", reply.body);
     assert_eq!(reply.json()["as_of"], "1970-01-01T00:00:01Z");
+    let LoggedRequest { asked, views, .. } = logged.try_recv().unwrap();
+    assert_eq!(asked.fields()["id"], [Value::Int(1), Value::Int(9)]);
+    assert_eq!((views[0].0.as_str(), &views[0].1.values), ("user", &vec![Value::Int(3), Value::Int(0)]));
+    assert_eq!(predict(json!({"rows": [{"price": 1.5, "user.orders": 4}]})).status, 200);
+    assert!(logged.try_recv().is_err(), "who names features reads none");
+    let looked_up = json!({"features": ["user:orders"], "entities": {"user_id": [1]}, "request_context": {"x": ["y"]}});
+    assert_eq!(shop.post("/get-online-features", &looked_up).status, 200);
+    let LoggedRequest { asked, views, .. } = logged.try_recv().unwrap();
+    assert_eq!((&asked.fields()["x"], views.len()), (&vec![Value::Text("y".into())], 1));
     let check = |reply: Reply, status: u16, part: &str| {
         assert_eq!(reply.status, status, "{}", reply.body);
         assert!(reply.json()["error"].as_str().unwrap().contains(part), "{}", reply.body);
@@ -344,6 +357,7 @@ fn features_are_served_without_a_model() {
         event_sources: Vec::new(),
         streams: Vec::new(),
         scheduled: ScheduledRuns::default(),
+        request_log: None,
         options: options(),
     };
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();

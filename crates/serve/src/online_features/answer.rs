@@ -5,7 +5,7 @@ use paceline_features::expression::Type;
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
-use super::columns::Columns;
+use super::columns::{Columns, Used};
 use super::request::Wanted;
 use super::{FeatureError, FeatureRequest, OnlineFeatures};
 
@@ -119,6 +119,18 @@ impl OnlineFeatures {
     /// # Errors
     /// [`FeatureError`].
     pub fn answer(&self, request: &FeatureRequest, now: Timestamp) -> Result<FeatureAnswer, FeatureError> {
+        self.answer_and_used(request, now).map(|(answer, _)| answer)
+    }
+
+    /// As [`OnlineFeatures::answer`], with what the answer was made from.
+    ///
+    /// # Errors
+    /// [`FeatureError`].
+    pub fn answer_and_used(
+        &self,
+        request: &FeatureRequest,
+        now: Timestamp,
+    ) -> Result<(FeatureAnswer, Used), FeatureError> {
         let row_count = request.row_count()?;
         let wanted = request.wanted(self, row_count)?;
         let feature_names = request.names(self, &wanted)?;
@@ -149,7 +161,7 @@ impl OnlineFeatures {
                 }
             });
         }
-        Ok(FeatureAnswer { metadata: Metadata { feature_names }, results })
+        Ok((FeatureAnswer { metadata: Metadata { feature_names }, results }, columns.into_used()))
     }
 }
 

@@ -19,6 +19,15 @@ pub(super) struct Columns<'a> {
     computed: Vec<Result<(Type, Vec<Value>), String>>,
 }
 
+/// What an answer was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Used {
+    /// The views that were read, by name.
+    pub views: Vec<(String, ViewRows)>,
+    /// The request-time features that were computed, by name, with one value per entity.
+    pub computed: Vec<(String, Vec<Value>)>,
+}
+
 /// A column that an expression may read, and where its values lie.
 struct Known {
     name: String,
@@ -69,6 +78,17 @@ impl<'a> Columns<'a> {
     /// The oldest time as of which a view is that was read.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.views.iter().flatten().map(|rows| rows.as_of).min()
+    }
+
+    /// What was read and computed, by name.
+    pub(super) fn into_used(self) -> Used {
+        let set = &self.features.set;
+        let views = set.views.iter().zip(self.views);
+        let computed = set.request_features.iter().zip(self.computed);
+        Used {
+            views: views.filter_map(|(view, rows)| Some((view.columns.name.clone(), rows?))).collect(),
+            computed: computed.filter_map(|(feature, values)| Some((feature.name.clone(), values.ok()?.1))).collect(),
+        }
     }
 
     /// Computes the request-time features up to and with `last`, from every view whose key is given.
@@ -207,7 +227,7 @@ fn keys(
 }
 
 /// The values of a field with the type that holds all of them. Nulls alone are floats.
-fn typed(name: &str, values: &[Json]) -> Result<(Type, Vec<Value>), FeatureError> {
+pub(crate) fn typed(name: &str, values: &[Json]) -> Result<(Type, Vec<Value>), FeatureError> {
     let kind_of = |value: &Json| match value {
         Json::Null => None,
         Json::Bool(_) => Some(Type::Bool),

@@ -15,6 +15,8 @@ use thiserror::Error;
 
 pub use answer::FeatureAnswer;
 pub use catalog::{Catalog, FeatureEntry, Read, SourceLineage};
+pub use columns::Used;
+pub(crate) use columns::typed;
 pub use request::FeatureRequest;
 
 use crate::recommend::artifact::RequestFeature;

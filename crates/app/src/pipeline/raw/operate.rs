@@ -66,6 +66,12 @@ pub struct Serve {
     /// How often precomputed lists are renewed.
     #[schemars(with = "PeriodText")]
     pub lists_schedule: Period,
+    /// Whether the features that answers were made from are written to disk, for `features verify --requests` and as
+    /// training data.
+    pub log_requests: bool,
+    /// Size of the logged requests on disk at most, in MiB; the oldest are deleted.
+    #[schemars(range(min = 1))]
+    pub log_requests_mb: u32,
 }
 
 impl Default for Serve {
@@ -80,6 +86,8 @@ impl Default for Serve {
             items: 10,
             stream_memory_mb: 1024,
             lists_schedule: Period::days(1),
+            log_requests: false,
+            log_requests_mb: 1_024,
         }
     }
 }

@@ -1,23 +1,35 @@
-//! `paceline features verify`: does serving answer what training sees?
+//! `paceline features verify`: does serving answer what training sees, and did it?
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Args;
 use paceline_core::Value;
 
-use super::{JoinArguments, Outcome, SpineArguments, counting, open};
+use super::{JoinArguments, Outcome, counting, open};
 use crate::messages::Terminal;
+use crate::pipeline::TimeUnit;
 use crate::stores::StoreArguments;
-use crate::verify::{self, Difference, OnlinePath, Verification};
+use crate::training_set::SpineSpec;
+use crate::verify::{self, Cause, Difference, OnlinePath, Verification};
 
-/// Replay the rows of a spine and count the values in which the batch join and the online path differ.
+/// Replay the rows of a spine, or logged requests, and count the values in which the batch join and the online path
+/// differ.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The pipeline file; name, sources and features are enough.
     pipeline: PathBuf,
-    #[command(flatten)]
-    spine: SpineArguments,
+    /// The spine: Parquet or CSV with the entities' key columns, `time`, and any other columns.
+    #[arg(long, value_name = "FILE", required_unless_present = "requests")]
+    spine: Option<String>,
+    /// Unit of the spine's `time` where it holds whole numbers.
+    #[arg(long, value_name = "UNIT")]
+    time_unit: Option<TimeUnit>,
+    /// Instead of a spine: the folder of requests that `serve` logged with `[serve] log_requests = true`, such as
+    /// .paceline/requests.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["spine", "time_unit", "store", "data_dir"])]
+    requests: Option<String>,
     /// Compare what the online store holds too; with --data-dir alone the embedded one.
     #[command(flatten)]
     store: StoreArguments,
@@ -25,7 +37,7 @@ pub struct Arguments {
     join: JoinArguments,
 }
 
-/// Replays a spine. Unequal values are [`Outcome::Negative`].
+/// Replays a spine or logged requests. Unequal values are [`Outcome::Negative`].
 ///
 /// # Errors
 /// When the pipeline, its sources or the spine have mistakes, or the store fails.
@@ -35,8 +47,13 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<Outcome
     let with_store = arguments.store.store.is_some() || arguments.store.data_dir.is_some();
     let store = with_store.then(|| arguments.store.open_existing(&pipeline.folder)).transpose()?;
     let progress = counting(terminal, "replaying");
-    let spine = arguments.spine.spec();
-    let found = verify::verify(&pipeline, &spine, store.as_deref(), &means, &mut |rows| progress.inc(rows))?;
+    let on_rows: &mut dyn FnMut(u64) = &mut |rows| progress.inc(rows);
+    let spec = |location: &String| SpineSpec { location: location.clone(), time_unit: arguments.time_unit };
+    let found = match (&arguments.requests, &arguments.spine) {
+        (Some(requests), _) => verify::verify_requests(&pipeline, &spec(requests), &means, on_rows)?,
+        (None, Some(spine)) => verify::verify(&pipeline, &spec(spine), store.as_deref(), &means, on_rows)?,
+        (None, None) => bail!("give --spine FILE or --requests DIR"),
+    };
     drop(progress);
     if terminal.wants_json() {
         terminal.result_json(&found)?;
@@ -61,6 +78,12 @@ fn describe(found: &Verification) -> anyhow::Result<String> {
     for view in &found.not_in_store {
         writeln!(text, "the store does not hold {view}; write it with `paceline features materialize`")?;
     }
+    for name in &found.not_logged {
+        writeln!(text, "{name} is not among the logged requests, so it was not compared")?;
+    }
+    for (cause, count) in &found.causes {
+        writeln!(text, "{count} unequal because {}", reason(*cause))?;
+    }
     writeln!(text, "{} of {} values unequal, {} rows replayed", found.unequal, found.values, found.rows)?;
     Ok(text)
 }
@@ -70,6 +93,7 @@ fn describe_difference(text: &mut String, difference: &Difference) -> anyhow::Re
         OnlinePath::Computed => "a request computes",
         OnlinePath::Materialized => "a materialization writes",
         OnlinePath::Store => "the store holds",
+        OnlinePath::Logged => "the request was answered with",
     };
     writeln!(
         text,
@@ -80,12 +104,31 @@ fn describe_difference(text: &mut String, difference: &Difference) -> anyhow::Re
         shown(&difference.batch),
         shown(&difference.online)
     )?;
+    if let (Some(as_of), Some(recomputed)) = (difference.table_as_of, &difference.recomputed) {
+        writeln!(text, "    the table was as of {as_of}; as of then the sources now give {}", shown(recomputed))?;
+    }
+    for (name, value) in &difference.inputs {
+        writeln!(text, "    it reads {name} = {}", shown(value))?;
+    }
     for row in &difference.rows {
         let event = row.event_time.map_or_else(|| "no time".to_owned(), |at| at.to_string());
         let known = row.available_time.map(|at| format!(", known from {at}")).unwrap_or_default();
         writeln!(text, "    row of {event}{known}: {}", shown(&row.value))?;
     }
     Ok(())
+}
+
+fn reason(cause: Cause) -> &'static str {
+    match cause {
+        Cause::StaleTable => {
+            "the table was not as of the time that training takes: not refreshed yet, or the view has no schedule"
+        }
+        Cause::SourceChanged => {
+            "the sources now say something else of the table's time: rows came late or were changed, or the view was"
+        }
+        Cause::InputsDiffer => "features that a request-time feature reads differ",
+        Cause::ExpressionChanged => "the expression of a request-time feature was another",
+    }
 }
 
 fn shown(value: &Value) -> String {

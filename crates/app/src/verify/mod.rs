@@ -6,6 +6,10 @@
 //! - for request-time features: the same program over the single row.
 //!
 //! With a store, the values that it holds are compared with those that the sources give as of the same time.
+//!
+//! [`verify_requests`] does the same for what requests were answered with.
+
+mod requests;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -29,6 +33,8 @@ use crate::tables::load_for_features;
 use crate::training_set::values::{keys_of, value_at};
 use crate::training_set::{JoinMeans, SpineSpec, TIME, build, wanted_columns};
 
+pub use requests::verify_requests;
+
 /// Differences that are described; all are counted.
 pub const DESCRIBED_MAX: usize = 20;
 /// Source rows that explain one difference, the newest ones.
@@ -47,6 +53,10 @@ pub struct Verification {
     pub store_as_of: BTreeMap<String, Timestamp>,
     /// Views that the store does not hold; empty without a store.
     pub not_in_store: Vec<String>,
+    /// How many of the unequal values have which cause; of logged requests alone.
+    pub causes: BTreeMap<Cause, u64>,
+    /// Views and features of the pipeline that logged requests do not have; empty for a spine.
+    pub not_logged: Vec<String>,
     /// The first [`DESCRIBED_MAX`] differences.
     pub differences: Vec<Difference>,
 }
@@ -56,7 +66,7 @@ pub struct Verification {
 pub struct Difference {
     /// `view.feature`.
     pub feature: String,
-    /// The entity's key, parts separated by `/`; empty for a request-time feature.
+    /// The entity's key, parts separated by `/`; of a request-time feature `COLUMN=VALUE` of every key column.
     pub entity: String,
     /// As of when the values are.
     pub time: Timestamp,
@@ -68,6 +78,56 @@ pub struct Difference {
     pub online: Value,
     /// The newest rows of the entity that were known then.
     pub rows: Vec<ExplainingRow>,
+    /// What a request-time feature reads, with the values of the batch join.
+    pub inputs: BTreeMap<String, Value>,
+    /// As of when the table was that a request was answered from.
+    pub table_as_of: Option<Timestamp>,
+    /// What the sources give as of that time now.
+    pub recomputed: Option<Value>,
+    /// Why a request was answered with another value.
+    pub cause: Option<Cause>,
+}
+
+impl Difference {
+    /// Without anything that explains it.
+    fn of(feature: String, entity: String, time: Timestamp, path: OnlinePath, (batch, online): (Value, Value)) -> Self {
+        Difference {
+            feature,
+            entity,
+            time,
+            path,
+            batch,
+            online,
+            rows: Vec::new(),
+            inputs: BTreeMap::new(),
+            table_as_of: None,
+            recomputed: None,
+            cause: None,
+        }
+    }
+}
+
+/// Why a request was answered with another value than training sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The value was right as of the table's time, but the table was not as of the time that training takes: it was not
+    /// refreshed yet, or the view has no schedule.
+    StaleTable,
+    /// The sources now say something else of the table's time: rows came late or were changed since, or the view was
+    /// declared otherwise.
+    SourceChanged,
+    /// Features that a request-time feature reads differ.
+    InputsDiffer,
+    /// They do not: the expression was another.
+    ExpressionChanged,
+}
+
+impl Verification {
+    fn count(&mut self, cause: Cause) {
+        self.unequal += 1;
+        *self.causes.entry(cause).or_default() += 1;
+    }
 }
 
 /// How a value is made for a request.
@@ -80,6 +140,8 @@ pub enum OnlinePath {
     Materialized,
     /// Found in the online store.
     Store,
+    /// What a logged request was answered with.
+    Logged,
 }
 
 /// A source row.
@@ -104,14 +166,7 @@ pub fn verify(
     means: &JoinMeans,
     on_rows: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Verification> {
-    let mut sources: BTreeMap<&str, SourceTable> = BTreeMap::new();
-    for source in &pipeline.sources {
-        let mut views = pipeline.views.iter().filter(|view| view.source == source.name).peekable();
-        if views.peek().is_some() {
-            let wanted = wanted_columns(views);
-            sources.insert(&source.name, load_for_features(source, &pipeline.folder, &wanted)?);
-        }
-    }
+    let sources = sources(pipeline)?;
     let views = pipeline.views.iter().map(|view| Replay::new(view, &sources[view.source.as_str()]));
     let views: Vec<Replay<'_>> = views.collect::<anyhow::Result<_>>()?;
     let mut found = Verification::default();
@@ -129,9 +184,23 @@ pub fn verify(
                 replay.store(pipeline, &batch, store, compared, &mut found)?;
             }
         }
-        request_rows(&programs, &batch, &time, &mut found)?;
+        let keys: Vec<&str> = pipeline.views.iter().flat_map(|view| &view.entity).map(String::as_str).collect();
+        request_rows(&programs, &keys, &batch, &time, &mut found)?;
     }
     Ok(found)
+}
+
+/// Every source that a view reads.
+fn sources(pipeline: &Pipeline) -> anyhow::Result<BTreeMap<&str, SourceTable>> {
+    let mut sources = BTreeMap::new();
+    for source in &pipeline.sources {
+        let mut views = pipeline.views.iter().filter(|view| view.source == source.name).peekable();
+        if views.peek().is_some() {
+            let wanted = wanted_columns(views);
+            sources.insert(source.name.as_str(), load_for_features(source, &pipeline.folder, &wanted)?);
+        }
+    }
+    Ok(sources)
 }
 
 /// One view with its source, ready to be asked.
@@ -258,14 +327,10 @@ impl<'a> Replay<'a> {
         if found.differences.len() == DESCRIBED_MAX {
             return;
         }
+        let entity = key.map_or_else(|| "null".to_owned(), ToString::to_string);
         found.differences.push(Difference {
-            feature: self.name(feature),
-            entity: key.map_or_else(|| "null".to_owned(), ToString::to_string),
-            time,
-            path,
-            batch: batch.clone(),
-            online: online.clone(),
             rows: key.map_or_else(Vec::new, |key| self.explain(key, feature, time)),
+            ..Difference::of(self.name(feature), entity, time, path, (batch.clone(), online.clone()))
         });
     }
 
@@ -304,6 +369,7 @@ pub fn last_materialization(view: &FeatureView, t: Timestamp) -> Timestamp {
 /// Compares request-time features of a batch with the same programs over single rows.
 fn request_rows(
     programs: &[(String, Program)],
+    keys: &[&str],
     batch: &RecordBatch,
     time: &[Timestamp],
     found: &mut Verification,
@@ -324,25 +390,39 @@ fn request_rows(
             let inputs: Vec<Input<'_>> =
                 inputs.map(|(is_time, value)| if *is_time { Input::Timestamp(at) } else { value.into() }).collect();
             let online = program.eval_row(&inputs, &mut scratch)?;
-            let batch = value_at(expected, row);
+            let expected = value_at(expected, row);
             found.values += 1;
-            if !batch.bit_equal(&online) {
+            if !expected.bit_equal(&online) {
                 found.unequal += 1;
                 if found.differences.len() < DESCRIBED_MAX {
+                    let names = program.columns().map(|(column, _)| column.to_owned());
+                    let entity = entity_of(batch, keys, row)?;
                     found.differences.push(Difference {
-                        feature: name.clone(),
-                        entity: String::new(),
-                        time: at,
-                        path: OnlinePath::Computed,
-                        batch,
-                        online,
-                        rows: Vec::new(),
+                        inputs: names.zip(values).collect(),
+                        ..Difference::of(name.clone(), entity, at, OnlinePath::Computed, (expected, online))
                     });
                 }
             }
         }
     }
     Ok(())
+}
+
+/// The keys of a row, `COLUMN=VALUE` each.
+fn entity_of(rows: &RecordBatch, keys: &[&str], row: usize) -> anyhow::Result<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for key in keys {
+        let Some(column) = rows.column_by_name(key) else { continue };
+        let text = match value_at(&plain(&column.slice(row, 1))?, 0) {
+            Value::Int(value) => format!("{key}={value}"),
+            Value::Text(text) => format!("{key}={text}"),
+            _ => continue,
+        };
+        if !parts.contains(&text) {
+            parts.push(text);
+        }
+    }
+    Ok(parts.join("/"))
 }
 
 /// A column of any readable type in one of the types that [`value_at`] reads.
