@@ -3,6 +3,7 @@
 //! Every value of the batch join is compared, to the last bit, with
 //! - what a request would compute from the raw rows of the entity ([`Index::compute`]),
 //! - what the last scheduled materialization before the row's time would have written, read back from its stored form,
+//! - what a stream holds that got every row as it became available, up to the row's time;
 //! - for request-time features: the same program over the single row.
 //!
 //! With a store, the values that it holds are compared with those that the sources give as of the same time.
@@ -10,6 +11,7 @@
 //! [`verify_requests`] does the same for what requests were answered with.
 
 mod requests;
+mod stream;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -57,6 +59,9 @@ pub struct Verification {
     pub causes: BTreeMap<Cause, u64>,
     /// Views and features of the pipeline that logged requests do not have; empty for a spine.
     pub not_logged: Vec<String>,
+    /// Rows of each source that a stream refuses, because they became available further behind newer ones than
+    /// `max_lateness`.
+    pub late_for_stream: BTreeMap<String, u64>,
     /// The first [`DESCRIBED_MAX`] differences.
     pub differences: Vec<Difference>,
 }
@@ -138,6 +143,8 @@ pub enum OnlinePath {
     Computed,
     /// Written by the last materialization of its schedule.
     Materialized,
+    /// Kept current by rows as they became available.
+    Stream,
     /// Found in the online store.
     Store,
     /// What a logged request was answered with.
@@ -169,6 +176,7 @@ pub fn verify(
     let sources = sources(pipeline)?;
     let views = pipeline.views.iter().map(|view| Replay::new(view, &sources[view.source.as_str()]));
     let views: Vec<Replay<'_>> = views.collect::<anyhow::Result<_>>()?;
+    let arrivals = stream::arrivals(pipeline, &sources)?;
     let mut found = Verification::default();
     let mut rows = build(pipeline, spine, means, on_rows)?;
     // A key of the spine is compared with the store once, however many of its rows have it.
@@ -180,6 +188,9 @@ pub fn verify(
         found.rows += batch.num_rows() as u64;
         for (replay, compared) in views.iter().zip(&mut compared) {
             replay.rows(&batch, &time, means.threads, &mut found)?;
+            if let Some(arrivals) = arrivals.get(replay.view.source.as_str()) {
+                replay.stream(arrivals, &batch, &time, &mut found)?;
+            }
             if let Some(store) = store {
                 replay.store(pipeline, &batch, store, compared, &mut found)?;
             }

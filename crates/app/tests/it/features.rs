@@ -373,3 +373,33 @@ fn a_killed_materialization_is_run_again() {
         assert_eq!((&found["unequal"], &found["store_as_of"]["user"]), (&json!(0), &json!(UNTIL)));
     }
 }
+
+/// What a stream refuses is counted, and named where it makes a difference.
+#[test]
+fn a_replay_says_which_rows_come_too_late_for_a_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let verify = |lateness: &str, exit_code: i32| -> Value {
+        let pipeline = format!(
+            "name = \"late\"\n[sources.s]\npath = \"s.csv\"\nevent_time = \"at\"\navailable_time = \"seen\"\n\
+             max_lateness = \"{lateness}\"\n[features.user]\nsource = \"s\"\nentity = [\"id\"]\nplacement = \"stream\"\n\
+             rows = {{ agg = \"count\", window = \"30d\" }}\n"
+        );
+        std::fs::write(folder.path().join("p.toml"), pipeline).unwrap();
+        let arguments = ["features", "verify", "p.toml", "--spine", "spine.csv", "--json"];
+        let output = binary::paceline(folder.path()).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(exit_code), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let rows = "id,at,seen\n1,2026-01-01,2026-01-01\n1,2026-01-02,2026-01-09\n1,2026-01-08,2026-01-08\n";
+    std::fs::write(folder.path().join("s.csv"), rows).unwrap();
+    std::fs::write(folder.path().join("spine.csv"), "id,time\n1,2026-01-08T12:00:00Z\n1,2026-01-10\n2,2026-01-10\n")
+        .unwrap();
+    let waits = verify("10d", 0);
+    assert_eq!((&waits["unequal"], &waits["late_for_stream"]["s"]), (&0.into(), &0.into()));
+    let hurries = verify("1d", 1);
+    assert_eq!((&hurries["unequal"], &hurries["late_for_stream"]["s"]), (&1.into(), &1.into()), "{hurries}");
+    let difference = &hurries["differences"][0];
+    assert_eq!((&difference["path"], &difference["time"]), (&"stream".into(), &"2026-01-10T00:00:00Z".into()));
+    assert_eq!((&difference["batch"], &difference["online"]), (&3.into(), &2.into()));
+    assert_eq!(difference["rows"].as_array().unwrap().len(), 3, "the rows that explain it");
+}

@@ -84,6 +84,12 @@ fn describe(found: &Verification) -> anyhow::Result<String> {
     for (cause, count) in &found.causes {
         writeln!(text, "{count} unequal because {}", reason(*cause))?;
     }
+    for (source, late) in found.late_for_stream.iter().filter(|(_, late)| **late > 0) {
+        writeln!(
+            text,
+            "{late} rows of {source} came too late for a stream; [sources.{source}] max_lateness is what it waits"
+        )?;
+    }
     writeln!(text, "{} of {} values unequal, {} rows replayed", found.unequal, found.values, found.rows)?;
     Ok(text)
 }
@@ -92,6 +98,7 @@ fn describe_difference(text: &mut String, difference: &Difference) -> anyhow::Re
     let path = match difference.path {
         OnlinePath::Computed => "a request computes",
         OnlinePath::Materialized => "a materialization writes",
+        OnlinePath::Stream => "a stream holds",
         OnlinePath::Store => "the store holds",
         OnlinePath::Logged => "the request was answered with",
     };
