@@ -121,6 +121,7 @@ impl Place {
                 items: 10,
                 threads: 2,
                 drain: PATIENCE,
+                retention: paceline_serve::EventRetention::default(),
             },
         };
         let server = Server::start(parts, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?)?;

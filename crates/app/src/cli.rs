@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::messages::Terminal;
-use crate::verbs::{Outcome, check, demo, features, init, plan, predict, run, schema, serve};
+use crate::verbs::{Outcome, check, demo, events, features, init, plan, predict, run, schema, serve};
 
 /// From raw tables to low-latency serving: state a quality floor and a latency budget, and get the cheapest pipeline
 /// that holds both.
@@ -29,6 +29,7 @@ enum Verb {
     Run(run::Arguments),
     Predict(predict::Arguments),
     Serve(serve::Arguments),
+    Events(events::Arguments),
     Demo(demo::Arguments),
     Schema(schema::Arguments),
 }
@@ -115,6 +116,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments, &terminal),
         Verb::Predict(arguments) => predict::run(&arguments, &terminal),
         Verb::Serve(arguments) => serve::run(&arguments, &terminal),
+        Verb::Events(arguments) => events::run(&arguments, &terminal),
         Verb::Demo(arguments) => demo::run(&arguments, &terminal),
         Verb::Schema(arguments) => schema::run(&arguments, &terminal),
     };

@@ -5,6 +5,7 @@
 //! - [`training_set`]: the rows of a spine with every feature as known then; [`verify`] replays it online.
 //! - [`materialize`]: the newest feature values, written to the online store; [`lookup`] reads them.
 //! - [`plan`]: where each feature should be computed, with figures.
+//! - [`forget`]: one entity taken out of log and store.
 //! - [`predict`]: tables scored by a published model.
 //! - [`init`]: a pipeline for a table that nobody has described yet.
 //! - [`report`]: what was measured, as JSON, as a page and on the screen.
@@ -14,6 +15,7 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod forget;
 pub mod init;
 pub mod lookup;
 pub mod materialize;

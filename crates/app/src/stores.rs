@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use paceline_core::Timestamp;
 use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Version};
-use paceline_store::{EmbeddedOnlineStore, RedisOnlineStore, RedisOptions};
+use paceline_core::{EventLog, Timestamp};
+use paceline_store::{EmbeddedEventLog, EmbeddedOnlineStore, RedisEventLog, RedisOnlineStore, RedisOptions};
 
 /// The data folder beside a pipeline file, where no `--data-dir` names another.
 pub const DATA_FOLDER: &str = ".paceline";
 /// The embedded online store within the data folder.
 pub const STORE_FOLDER: &str = "store";
+/// The embedded event log within the data folder.
+pub const EVENTS_FOLDER: &str = "events";
 
 /// Where a command keeps what outlives it.
 #[derive(Debug, Clone, Default, Args)]
@@ -82,6 +84,28 @@ impl StoreArguments {
     #[must_use]
     pub fn exists(&self, folder: &Path) -> bool {
         self.store.is_some() || self.embedded_folder(folder).is_dir()
+    }
+
+    /// Opens the event log: Redis Streams beside a shared store, so that every server of a pipeline writes to one log; else
+    /// the local disk, where it is made when it is missing.
+    ///
+    /// # Errors
+    /// When Redis does not answer, another process has the embedded log open, or its folder cannot be made. No message
+    /// shows a password.
+    pub fn open_log(&self, folder: &Path) -> anyhow::Result<Arc<dyn EventLog>> {
+        if let Some(url) = &self.store {
+            let log = RedisEventLog::connect(url, RedisOptions::default());
+            return Ok(Arc::new(log.with_context(|| format!("--store {}", without_password(url)))?));
+        }
+        let folder = self.data_folder(folder).join(EVENTS_FOLDER);
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the event log {}", folder.display()))?;
+        Ok(Arc::new(EmbeddedEventLog::open(&folder)?))
+    }
+
+    /// Whether there is an event log to open: a shared one always, an embedded one when it was written before.
+    #[must_use]
+    pub fn log_exists(&self, folder: &Path) -> bool {
+        self.store.is_some() || self.data_folder(folder).join(EVENTS_FOLDER).is_dir()
     }
 
     fn embedded_folder(&self, folder: &Path) -> PathBuf {

@@ -68,6 +68,29 @@ impl EntityKey {
         }
         bytes
     }
+
+    /// The key that [`EntityKey::to_bytes`] wrote; `None` for other bytes.
+    #[must_use]
+    pub fn from_bytes(mut bytes: &[u8]) -> Option<EntityKey> {
+        let mut parts = Vec::new();
+        while let Some((&tag, rest)) = bytes.split_first() {
+            bytes = match tag {
+                1 => {
+                    let (value, rest) = rest.split_first_chunk()?;
+                    parts.push(KeyPart::Int((u64::from_be_bytes(*value) ^ (1 << 63)) as i64));
+                    rest
+                }
+                2 => {
+                    let (length, rest) = rest.split_first_chunk()?;
+                    let (text, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+                    parts.push(KeyPart::Text(std::str::from_utf8(text).ok()?.to_owned()));
+                    rest
+                }
+                _ => return None,
+            };
+        }
+        Some(EntityKey(parts)).filter(|key| !key.0.is_empty())
+    }
 }
 
 impl fmt::Display for EntityKey {
@@ -98,6 +121,12 @@ mod tests {
         ];
         let bytes: Vec<_> = keys.iter().map(EntityKey::to_bytes).collect();
         assert!(bytes[0] < bytes[1] && bytes[1] < bytes[2]);
+        for (key, bytes) in keys.iter().zip(&bytes) {
+            assert_eq!(EntityKey::from_bytes(bytes).as_ref(), Some(key));
+            assert_eq!(EntityKey::from_bytes(&bytes[..bytes.len() - 1]), None, "cut off");
+        }
+        assert_eq!(EntityKey::from_bytes(&[]), None);
+        assert_eq!(EntityKey::from_bytes(&[0]), None);
         for (i, a) in bytes.iter().enumerate() {
             for (j, b) in bytes.iter().enumerate() {
                 assert_eq!(i == j, a == b);

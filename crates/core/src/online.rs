@@ -88,7 +88,7 @@ pub type OnlineChange = (Vec<u8>, Option<Vec<u8>>);
 ///    change counts as a version like a whole table.
 /// 2. An older `as_of` never replaces a newer one ([`OnlineError::Outdated`]); an equal one does. A change is applied to
 ///    the version that it was made for or not at all ([`OnlineError::Moved`]).
-/// 3. What `publish` or `publish_change` returned from is on disk (embedded) or acknowledged by the server (Redis).
+/// 3. What a method that writes returned from is on disk (embedded) or acknowledged by the server (Redis).
 pub trait OnlineStore: Send + Sync + fmt::Debug {
     /// Replaces the content of `table` and returns the number of rows written.
     fn publish(
@@ -110,6 +110,16 @@ pub trait OnlineStore: Send + Sync + fmt::Debug {
 
     /// Reads `keys` from one version of `table`.
     fn get(&self, table: &str, keys: &[&[u8]]) -> Result<Snapshot, OnlineError>;
+
+    /// Takes `keys` out of `table`, their values too, wherever it keeps them, and makes what is left a version of the same
+    /// time; returns how many of the keys had a value. Unlike a change that removes them, it leaves no older value behind
+    /// the current one. A change that is being made for the version before is not applied any more. Without a value
+    /// nothing changes.
+    fn erase(&self, table: &str, keys: &[&[u8]]) -> Result<u64, OnlineError>;
+
+    /// Gives `visit` every key of `table` at least once. Keys that come or go meanwhile, and some that were removed, may
+    /// be among them.
+    fn visit_keys(&self, table: &str, visit: &mut dyn FnMut(&[u8])) -> Result<(), OnlineError>;
 
     /// The current version of `table`, `None` when it was never published.
     fn version(&self, table: &str) -> Result<Option<Version>, OnlineError>;

@@ -12,6 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use paceline_core::event::Extent;
+
 use crate::ladder::Answer;
 use crate::request_log::LoggedRequests;
 use crate::schedule::ScheduledRuns;
@@ -78,6 +80,28 @@ pub struct Metrics {
     stream_rows: Family<SourceOutcome, Counter>,
     stream_entities: Family<Source, Gauge>,
     stream_bytes: Family<Source, Gauge>,
+    event_log: EventLogMetrics,
+}
+
+/// What is known of the event log.
+#[derive(Debug, Clone, Default)]
+pub struct EventLogMetrics {
+    dropped: Counter,
+    bytes: Gauge,
+    positions: Gauge,
+}
+
+impl EventLogMetrics {
+    /// Counts events that were dropped for their age or the size of the log.
+    pub fn dropped(&self, events: u64) {
+        self.dropped.inc_by(events);
+    }
+
+    /// Sets what the log holds.
+    pub fn observe(&self, extent: &Extent) {
+        self.bytes.set(i64::try_from(extent.bytes).unwrap_or(i64::MAX));
+        self.positions.set(i64::try_from(extent.next.0 - extent.first.0).unwrap_or(i64::MAX));
+    }
 }
 
 fn histogram() -> Histogram {
@@ -102,6 +126,7 @@ impl Metrics {
             stream_rows: Family::default(),
             stream_entities: Family::default(),
             stream_bytes: Family::default(),
+            event_log: EventLogMetrics::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("serve_requests", "Requests by route and status", metrics.requests.clone());
@@ -140,6 +165,14 @@ impl Metrics {
             metrics.stream_entities.clone(),
         );
         registry.register("serve_stream_bytes", "Memory of streams, about", metrics.stream_bytes.clone());
+        let log = metrics.event_log.clone();
+        registry.register("serve_events_dropped", "Events dropped for their age or the log's size", log.dropped);
+        registry.register("serve_event_log_bytes", "Bytes of the events in the log, as JSON", log.bytes);
+        registry.register(
+            "serve_event_log_positions",
+            "Positions from the first event kept to the next one",
+            log.positions,
+        );
         let labels = vec![("pipeline".to_owned(), pipeline.to_owned()), ("digest".to_owned(), digest.to_owned())];
         registry.register("serve_model", "The artifact that is served", Info::new(labels));
         let started = FloatGauge::default();
@@ -195,6 +228,12 @@ impl Metrics {
         };
         set(&self.stream_entities, entities);
         set(&self.stream_bytes, bytes);
+    }
+
+    /// Those of the event log, to be kept by whoever looks at it.
+    #[must_use]
+    pub fn event_log(&self) -> EventLogMetrics {
+        self.event_log.clone()
     }
 
     /// One more request is in work until the guard is dropped.

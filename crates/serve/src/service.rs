@@ -20,6 +20,7 @@ use crate::recommend::artifact::PublishedRecommender;
 use crate::recommend::tables::ViewColumns;
 use crate::refresh::{self, Refresher, look_at_views};
 use crate::request_log::RequestLog;
+use crate::retention::{EventRetention, Retainer};
 use crate::row_model::RowModel;
 use crate::schedule::ScheduledRuns;
 use crate::streams::{Follower, StreamedSource, Streams};
@@ -46,6 +47,8 @@ pub struct Options {
     pub threads: usize,
     /// How long a stop waits for requests in work.
     pub drain: Duration,
+    /// How long events stay in the log.
+    pub retention: EventRetention,
 }
 
 /// A source whose rows are taken as events.
@@ -124,6 +127,8 @@ pub(crate) struct Service {
     pub(crate) appends: Arc<Semaphore>,
     pub(crate) digest: String,
     pub(crate) stopping: AtomicBool,
+    /// Only kept, so that it ends with the service.
+    _retainer: Retainer,
 }
 
 /// What it answers.
@@ -208,6 +213,9 @@ impl Service {
                 (Role::Features(health), Refresher::start(move || watched.is_down(), look)?)
             }
         };
+        let saved = Arc::clone(&streams);
+        let needed_from = move || saved.saved_until();
+        let retainer = Retainer::start(Arc::clone(&log), options.retention, metrics.event_log(), needed_from)?;
         Ok(Service {
             role,
             features,
@@ -223,6 +231,7 @@ impl Service {
             appends: Arc::new(Semaphore::new(APPENDS_MAX)),
             digest: digest.to_string(),
             stopping: AtomicBool::new(false),
+            _retainer: retainer,
             options,
         })
     }

@@ -187,7 +187,17 @@ impl Streams {
         let mut next = lock(&self.next);
         // Another call may have applied these events meanwhile.
         while until.is_none_or(|until| *next <= until) {
-            let read = self.log.read(*next, BATCH_EVENTS)?;
+            let read = match self.log.read(*next, BATCH_EVENTS) {
+                // This server drops nothing that it has not saved, but another one of the log may; a stream that begins
+                // anew comes late, and one whose events are rare may have had none of these.
+                Err(EventLogError::Gone { asked, first, .. }) => {
+                    let (asked, first) = (asked.0, first.0);
+                    tracing::warn!(asked, first, "the log has dropped events; streams go on at the first that is left");
+                    *next = Offset(first);
+                    continue;
+                }
+                read => read?,
+            };
             let Some(last) = read.last().map(|(offset, _)| *offset) else { break };
             for source in &self.sources {
                 source.apply(&read, &self.metrics);
@@ -238,6 +248,18 @@ impl Streams {
                 }
             }
         }
+    }
+
+    /// Events before it are not needed by a server that starts with what is saved; `None` without streams.
+    pub(crate) fn saved_until(&self) -> Option<Offset> {
+        // Read first: what is applied meanwhile only comes after it.
+        let next = *lock(&self.next);
+        let until = |kept: &Kept| {
+            let saved = *lock(&kept.saved);
+            // A stream whose events are rare has nothing of what came after its last one.
+            if saved == kept.stream().next_position() { next } else { Offset(saved.saturating_sub(LOG_POSITION)) }
+        };
+        self.sources.iter().flat_map(|source| &source.streams).map(until).min()
     }
 
     /// Sets the metrics that are looked at rather than counted.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use paceline_core::event::{Appended, Event, EventLogError};
+use paceline_core::event::{Appended, Dropped, Event, EventLogError, Extent, Retention};
 use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, Snapshot, Version};
 use paceline_core::value::encode_values;
 use paceline_core::{Digest, EntityKey, EventLog, KeyPart, Offset, OnlineStore, Timestamp, Value};
@@ -96,6 +96,20 @@ impl OnlineStore for MemoryStore {
         Ok(count)
     }
 
+    fn erase(&self, table: &str, keys: &[&[u8]]) -> Result<u64, OnlineError> {
+        self.check()?;
+        let mut tables = self.tables.lock().unwrap();
+        let Some((_, rows)) = tables.get_mut(table) else { return Ok(0) };
+        Ok(keys.iter().filter(|key| rows.remove(**key).is_some()).count() as u64)
+    }
+
+    fn visit_keys(&self, table: &str, visit: &mut dyn FnMut(&[u8])) -> Result<(), OnlineError> {
+        self.check()?;
+        let tables = self.tables.lock().unwrap();
+        tables.get(table).iter().flat_map(|(_, rows)| rows.keys()).for_each(|key| visit(key));
+        Ok(())
+    }
+
     fn version(&self, table: &str) -> Result<Option<Version>, OnlineError> {
         self.check()?;
         Ok(self.tables.lock().unwrap().get(table).map(|(as_of, _)| Version { number: 0, as_of: *as_of }))
@@ -133,6 +147,20 @@ impl EventLog for MemoryLog {
         let events = self.events.lock().unwrap();
         let numbered = events.iter().enumerate().map(|(at, event)| (Offset(at as u64), event.clone()));
         Ok(numbered.skip(from.0 as usize).take(limit).collect())
+    }
+
+    fn extent(&self) -> Result<Extent, EventLogError> {
+        let next = Offset(self.events.lock().unwrap().len() as u64);
+        Ok(Extent { first: Offset(0), next, bytes: 0 })
+    }
+
+    /// It keeps everything.
+    fn trim(&self, _: &Retention) -> Result<Dropped, EventLogError> {
+        Ok(Dropped::default())
+    }
+
+    fn remove(&self, _: &[Offset]) -> Result<Dropped, EventLogError> {
+        Ok(Dropped::default())
     }
 }
 

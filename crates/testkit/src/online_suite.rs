@@ -1,6 +1,6 @@
 //! What every [`OnlineStore`] must do, as assertions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -27,6 +27,7 @@ pub fn check_online_store(store: &dyn OnlineStore) {
     changes_leave_what_a_whole_publish_would(store);
     a_change_is_refused_unless_it_fits(store);
     readers_see_one_version_of_changes(store);
+    erased_keys_are_gone_from_every_layer(store);
 }
 
 /// Key number `row` of a test table.
@@ -332,4 +333,83 @@ fn readers_see_one_version_of_changes(store: &dyn OnlineStore) {
             outcome.unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
+}
+
+fn visited(store: &dyn OnlineStore, table: &str) -> BTreeSet<Vec<u8>> {
+    let mut keys = BTreeSet::new();
+    let mut visit = |key: &[u8]| {
+        keys.insert(key.to_vec());
+    };
+    store.visit_keys(table, &mut visit).expect("a visit");
+    keys
+}
+
+fn erased_keys_are_gone_from_every_layer(store: &dyn OnlineStore) {
+    const ROWS: u32 = 1_500;
+    assert_eq!(store.erase("never-erased", &[&key(1)]).expect("nothing to erase"), 0);
+    assert!(visited(store, "never-erased").is_empty());
+
+    publish_marked(store, "erased", 1, ROWS).expect("a publish");
+    let change = |as_of: i64, changes: Vec<OnlineChange>| {
+        let base = current(store, "erased");
+        store.publish_change("erased", base, Timestamp(as_of), &mut changes.into_iter()).expect("a change")
+    };
+    change(2, (0..100).map(|row| (key(row), Some(b"two".to_vec()))).collect());
+    change(3, vec![(key(3), Some(b"three".to_vec())), (key(4), None), (key(9_999), Some(b"new".to_vec()))]);
+    let before = current(store, "erased");
+    let expected = |row: u32| match row {
+        3 => Some(b"three".to_vec()),
+        4 => None,
+        9_999 => Some(b"new".to_vec()),
+        0..100 => Some(b"two".to_vec()),
+        _ => Some(1i64.to_be_bytes().to_vec()),
+    };
+    let all: BTreeSet<Vec<u8>> = (0..ROWS).filter(|row| *row != 4).chain([9_999]).map(key).collect();
+    assert!(visited(store, "erased").is_superset(&all));
+
+    // Written once, twice, three times; removed already; of the newest layer alone; unknown; one twice.
+    let asked = [200, 5, 3, 4, 9_999, 77_777, 5].map(key);
+    let asked: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
+    assert_eq!(store.erase("erased", &asked).expect("an erasure"), 4);
+    let after = current(store, "erased");
+    assert!(after.as_of == before.as_of && after.number != before.number, "{before:?}, {after:?}");
+    let check = |erased: &[u32]| {
+        let keys: Vec<Vec<u8>> = (0..ROWS).chain([9_999]).map(key).collect();
+        let read = store.get("erased", &keys.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("a read");
+        for (row, value) in (0..ROWS).chain([9_999]).zip(read.values) {
+            assert_eq!(value, expected(row).filter(|_| !erased.contains(&row)), "row {row}");
+        }
+        let keys = visited(store, "erased");
+        assert!(erased.iter().all(|row| !keys.contains(&key(*row))), "nothing of them is left in any layer");
+    };
+    check(&[200, 5, 3, 4, 9_999]);
+    let stale = store.publish_change("erased", before, Timestamp(4), &mut std::iter::empty());
+    assert!(matches!(stale, Err(OnlineError::Moved { .. })), "a change for what was erased: {stale:?}");
+    assert_eq!(store.erase("erased", &asked).expect("an erasure"), 0, "done already");
+    assert_eq!(current(store, "erased"), after, "nothing changed");
+    // While a change is being made from the layers that hold it.
+    let mut meanwhile = (0..800).map(|row| {
+        if row == 700 {
+            assert_eq!(store.erase("erased", &[&key(1_200)]).expect("an erasure"), 1);
+        }
+        (key(row), Some(b"never".to_vec()))
+    });
+    let moved = store.publish_change("erased", after, Timestamp(4), &mut meanwhile);
+    assert!(matches!(moved, Err(OnlineError::Moved { .. })), "{moved:?}");
+    check(&[200, 5, 3, 4, 9_999, 1_200]);
+
+    publish_marked(store, "erased-wholly", 1, 3).expect("a publish");
+    let keys = [0, 1, 2].map(key);
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    assert_eq!(store.erase("erased-wholly", &keys).expect("an erasure"), 3);
+    let read = store.get("erased-wholly", &keys).expect("an empty table is not a broken one");
+    assert_eq!((read.as_of, read.values), (Some(Timestamp(1)), vec![None; 3]));
+    let rest = store.publish_change(
+        "erased-wholly",
+        current(store, "erased-wholly"),
+        Timestamp(2),
+        &mut std::iter::once((key(1), Some(b"again".to_vec()))),
+    );
+    assert_eq!(rest.expect("a change"), 1);
+    assert_eq!(store.get("erased-wholly", &keys).expect("a read").values, [None, Some(b"again".to_vec()), None]);
 }

@@ -38,7 +38,7 @@ pub use checked::{
 };
 pub use metric::{default_metric, metrics_of};
 pub use mistake::{Mistake, Mistakes, Weight};
-pub use open::open;
+pub use open::{open, open_without_sources};
 pub use raw::{
     Als, Boosted, Candidates, Experiment, Forest, Format, FutureLabel, Linear, Monitor, Network, Objective, RawTeacher,
     Retrain, Serve, Task, TimeUnit,

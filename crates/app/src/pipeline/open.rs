@@ -18,6 +18,15 @@ pub fn open(path: &Path) -> anyhow::Result<(Pipeline, Mistakes)> {
     Ok(file.check(Some(&schemas)).map(|(pipeline, warnings)| (pipeline, file.answer(warnings)))?)
 }
 
+/// The same without the columns of its sources, which may be out of reach: no column and no expression is checked.
+///
+/// # Errors
+/// [`Mistakes`] with all mistakes that the file alone shows; or that it cannot be read.
+pub fn open_without_sources(path: &Path) -> anyhow::Result<(Pipeline, Mistakes)> {
+    let file = PipelineFile::read(path)?;
+    Ok(file.check(None).map(|(pipeline, warnings)| (pipeline, file.answer(warnings)))?)
+}
+
 impl PipelineFile {
     /// Reads the columns of each source. A source that cannot be read becomes a mistake of the file.
     pub fn read_schemas(&mut self) -> Schemas {

@@ -14,11 +14,11 @@ use paceline_learn::search::Latency;
 use paceline_serve::{Options, Server};
 use paceline_store::{EmbeddedEventLog, EmbeddedOnlineStore};
 
-use super::{Artifact, EVENTS_FOLDER, HttpClient, Materialization, end_of_data, goal_of, load_current, options, parts};
+use super::{Artifact, HttpClient, Materialization, end_of_data, goal_of, load_current, options, parts};
 use crate::measure::Samples;
 use crate::pipeline::Pipeline;
 use crate::run::recommend::World;
-use crate::stores::STORE_FOLDER;
+use crate::stores::{EVENTS_FOLDER, STORE_FOLDER};
 
 /// Connections that ask at the same time, each one request after the other.
 const CONNECTIONS: usize = 2;

@@ -29,5 +29,5 @@ pub use publish::{
 };
 pub use request_log::{COMPUTED, FIELDS, REQUESTS_FOLDER, RequestWriter, as_of_column};
 pub use schedule::{Due, Replace, Schedule, Scheduler, due, materialize_due, now};
-pub use start::{EVENTS_FOLDER, options, parts};
-pub use streams::{STREAMS_FOLDER, streamed_sources};
+pub use start::{options, parts};
+pub use streams::{STREAMS_FOLDER, stream_folder, streamed_sources};

@@ -13,15 +13,13 @@ use paceline_serve::recommend::NamedType;
 use paceline_serve::recommend::artifact::RequestFeature;
 use paceline_serve::recommend::tables::ViewColumns;
 use paceline_serve::schedule::ScheduledRuns;
-use paceline_serve::{EventSource, Options, Parts, Subject};
+use paceline_serve::{EventRetention, EventSource, Options, Parts, Subject};
 
 use super::publish::{Artifact, columns_of, goal_of};
 use crate::catalog::{catalog, columns_read};
 use crate::lookup::{ViewTypes, source_columns, view_types};
 use crate::pipeline::{Pipeline, Source};
 
-/// The embedded event log within the data folder.
-pub const EVENTS_FOLDER: &str = "events";
 /// How long a stop waits for requests in work.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Answers wait for a store as well as compute, so there are more threads than cores; Redis gives no more connections
@@ -42,6 +40,7 @@ pub fn options(pipeline: &Pipeline, cores: usize) -> Options {
         items: serve.items as usize,
         threads: (2 * cores).clamp(ANSWER_THREADS.0, ANSWER_THREADS.1),
         drain: DRAIN,
+        retention: EventRetention { keep: serve.events_keep, bytes_max: serve.events_bytes_max },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Streams as a server wants them: going on from their last snapshot, else begun with the rows of the source's files.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use paceline_core::{EventLog, Offset, Period};
@@ -51,10 +51,7 @@ pub fn streamed_sources(
         let options =
             StreamOptions { max_lateness: source.max_lateness, memory_bytes_max: memory_bytes_max / count.max(1) };
         let begin = Beginning { source, rows: &rows, options, folder: &pipeline.folder, log, say };
-        let streams = groups.into_iter().map(|views| {
-            let name = format!("{}.{}", source.name, views[0].entity.join("+"));
-            begin.stream(&views, &data_folder.join(STREAMS_FOLDER).join(name))
-        });
+        let streams = groups.into_iter().map(|views| begin.stream(&views, &stream_folder(data_folder, views[0])));
         let streams = streams.collect::<Result<_>>()?;
         Ok(StreamedSource { name: source.name.clone(), rows: Box::new(move |events| rows.of_events(events)), streams })
     };
@@ -62,6 +59,12 @@ pub fn streamed_sources(
         open(source, groups).with_context(|| format!("[sources.{}] cannot be kept current", source.name))
     };
     streamed.into_iter().map(open).collect()
+}
+
+/// Where the stream of a view, and of others of its source and entity, keeps its state.
+#[must_use]
+pub fn stream_folder(data_folder: &Path, view: &FeatureView) -> PathBuf {
+    data_folder.join(STREAMS_FOLDER).join(format!("{}.{}", view.source, view.entity.join("+")))
 }
 
 /// What streams of one source begin with.
@@ -110,11 +113,11 @@ impl Beginning<'_> {
         }
     }
 
-    /// Whether the log holds the last event that was applied, or a later one.
+    /// Whether the log has had the last event that was applied, or a later one; it may have been dropped since.
     fn is_of_log(&self, stream: &Stream) -> Result<bool> {
         match stream.next_position().checked_sub(LOG_POSITION + 1) {
             None => Ok(true),
-            Some(last) => Ok(!self.log.read(Offset(last), 1)?.is_empty()),
+            Some(last) => Ok(self.log.extent()?.next > Offset(last)),
         }
     }
 

@@ -2,20 +2,20 @@
 
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use paceline_core::{Digest, EventLog, OnlineStore};
+use paceline_core::{Digest, OnlineStore};
 use paceline_features::Placement;
 use paceline_serve::online_features::FeatureSet;
 use paceline_serve::recommend::artifact::PublishedRecommender;
 use paceline_serve::request_log::RequestLog;
 use paceline_serve::schedule::ScheduledRuns;
 use paceline_serve::{Parts, Server};
-use paceline_store::{EmbeddedEventLog, RedisEventLog, RedisOptions};
+use paceline_store::RedisOptions;
 use tracing_subscriber::EnvFilter;
 
 use super::Outcome;
@@ -23,9 +23,7 @@ use crate::materialize::table_of;
 use crate::messages::Terminal;
 use crate::pipeline::{self, Pipeline, Weight};
 use crate::run::recommend::World;
-use crate::serving::{
-    self, Artifact, EVENTS_FOLDER, Materialization, REQUESTS_FOLDER, Replace, RequestWriter, Schedule, Scheduler,
-};
+use crate::serving::{self, Artifact, Materialization, REQUESTS_FOLDER, Replace, RequestWriter, Schedule, Scheduler};
 use crate::stores::{self, StoreArguments};
 
 /// Which log lines are written to stderr, such as `debug` or `paceline_serve=trace`; `info` by default.
@@ -69,7 +67,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
     let admin = listen(arguments.admin.unwrap_or(pipeline.serve.admin), "--admin")?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let store = arguments.stores.open(&pipeline.folder)?;
-    let log = open_log(&arguments.stores, &pipeline.folder)?;
+    let log = arguments.stores.open_log(&pipeline.folder)?;
     let runs = ScheduledRuns::default();
     match &artifact {
         Artifact::Recommender(model) => materialize(&pipeline, digest, model, &*store, threads, terminal)?,
@@ -207,17 +205,6 @@ fn log_requests(
     let bytes_max = u64::from(pipeline.serve.log_requests_mb) << 20;
     let (writer, log) = RequestWriter::start(&data_folder.join(REQUESTS_FOLDER), &features.views, bytes_max)?;
     Ok((Some(writer), Some(log)))
-}
-
-/// Redis Streams beside a shared store, so that every server of a pipeline writes to one log; else the local disk.
-fn open_log(stores: &StoreArguments, folder: &Path) -> Result<Arc<dyn EventLog>> {
-    if let Some(url) = &stores.store {
-        let log = RedisEventLog::connect(url, RedisOptions::default());
-        return Ok(Arc::new(log.with_context(|| format!("--store {}", stores::without_password(url)))?));
-    }
-    let folder = stores.data_folder(folder).join(EVENTS_FOLDER);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the event log {}", folder.display()))?;
-    Ok(Arc::new(EmbeddedEventLog::open(&folder)?))
 }
 
 /// Structured lines on stderr. A subscriber that is there already stays: the command runs in a test.

@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_runs;
 mod binary;
 mod command_line;
+mod events;
 mod features;
 mod object_server;
 mod plan;

@@ -111,7 +111,7 @@ async fn append(service: &Arc<Service>, events: Vec<Event>) -> Result<Vec<Append
     match appended.await {
         Ok(Ok(appended)) => Ok(appended),
         Ok(Err(EventLogError::Refused { index, cause })) => Err(Problem::bad_event(index, "fields", &cause)),
-        Ok(Err(error @ (EventLogError::Unavailable { .. } | EventLogError::Broken { .. }))) => Err(unavailable(&error)),
+        Ok(Err(error)) => Err(unavailable(&error)),
         Err(error) => Err(unavailable(&error)),
     }
 }

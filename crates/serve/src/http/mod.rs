@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::service::{Role, Service};
+pub use events::KINDS as EVENT_KINDS;
 pub(crate) use problem::Problem;
 
 /// Longest path and query in bytes.

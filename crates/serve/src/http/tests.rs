@@ -13,7 +13,7 @@ use crate::online_features::{FeatureSet, KeyColumn, ServedView};
 use crate::request_log::{LoggedRequest, LoggedRequests, RequestLog};
 use crate::schedule::ScheduledRuns;
 use crate::testing::{MemoryLog, MemoryStore, PIPELINE, materialize, model};
-use crate::{EventSource, Options, Parts, Server, Subject};
+use crate::{EventRetention, EventSource, Options, Parts, Server, Subject};
 
 struct Shop {
     server: Server,
@@ -30,6 +30,7 @@ fn options() -> Options {
         items: 2,
         threads: 2,
         drain: Duration::from_secs(10),
+        retention: EventRetention::default(),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Both write an event and its entry in the index of (source, id) in one atomic step, so a retried event is found even
 //! when the first try was acknowledged a moment before a crash. The index keeps an entry for every event with an id, as
-//! long as the log keeps the event.
+//! long as the log keeps the event. Events are dropped together with their entries in one atomic step as well, some at a
+//! time, so that appends do not wait long and a kill leaves nothing half dropped.
 
 mod embedded;
 mod redis;
@@ -10,8 +11,9 @@ mod redis;
 pub use embedded::EmbeddedEventLog;
 pub use redis::RedisEventLog;
 
-use paceline_core::Event;
 use paceline_core::event::EventLogError;
+use paceline_core::{Event, Timestamp};
+use serde::Deserialize;
 
 /// The longest event, as JSON, in bytes.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
@@ -23,6 +25,24 @@ pub const APPEND_BYTES_MAX: usize = 16 << 20;
 pub const NAME_BYTES_MAX: usize = 1_024;
 /// The most events of one read; a larger limit is lowered to it.
 pub const READ_EVENTS_MAX: usize = 10_000;
+
+/// Events that are dropped in one step.
+const DROPPED_AT_ONCE: usize = 1_000;
+
+/// What dropping an event needs to know of it.
+#[derive(Deserialize)]
+struct Head {
+    id: Option<String>,
+    source: String,
+    received: Timestamp,
+}
+
+impl Head {
+    /// Its key in the index.
+    fn id_key(&self) -> Option<Vec<u8>> {
+        self.id.as_deref().map(|id| id_key(&self.source, id))
+    }
+}
 
 /// An event as it is stored.
 struct Encoded {

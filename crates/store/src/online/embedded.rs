@@ -1,6 +1,6 @@
 //! The online store on the local disk, for one process at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use paceline_core::Timestamp;
 use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Snapshot, Version};
 
 use super::layer::{Kind, MERGE_FACTOR, tagged};
-use super::{check_change, check_row, check_table_name};
+use super::{check_change, check_key, check_row, check_table_name};
 
 /// Rows are written in batches of at most this many.
 const BATCH_ROWS: usize = 1_000;
@@ -348,6 +348,48 @@ impl OnlineStore for EmbeddedOnlineStore {
         };
         let values = keys.iter().map(read).collect::<Result<_, OnlineError>>()?;
         Ok(Snapshot { as_of: Some(published.version.as_of), values })
+    }
+
+    fn erase(&self, table: &str, keys: &[&[u8]]) -> Result<u64, OnlineError> {
+        check_table_name(table)?;
+        let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(current) = self.published(table) else { return Ok(0) };
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        let mut erased = 0;
+        for key in keys.iter().copied().collect::<BTreeSet<&[u8]>>() {
+            if check_key(table, key).is_err() {
+                continue;
+            }
+            let mut newest = None;
+            for layer in &*current.layers {
+                if let Some(stored) = layer.rows.get(key).map_err(|error| self.failed(&error))? {
+                    newest.get_or_insert_with(|| layer.kind.value(stored.to_vec()).is_some());
+                }
+            }
+            erased += u64::from(newest == Some(true));
+            // The oldest first, so that nobody who reads meanwhile sees an older value.
+            if newest.is_some() {
+                current.layers.iter().rev().for_each(|layer| batch.remove(&layer.rows, key));
+            }
+        }
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let number = self.next_version.fetch_add(1, Ordering::Relaxed);
+        let published = Published { version: Version { number, ..current.version }, ..current };
+        batch.insert(&self.pointers, table.as_bytes(), Pointer::of(&published).to_bytes());
+        batch.commit().map_err(|error| self.failed(&error))?;
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), published);
+        Ok(erased)
+    }
+
+    fn visit_keys(&self, table: &str, visit: &mut dyn FnMut(&[u8])) -> Result<(), OnlineError> {
+        for layer in self.published(table).iter().flat_map(|published| published.layers.iter()) {
+            for entry in layer.rows.iter() {
+                visit(&entry.key().map_err(|error| self.failed(&error))?);
+            }
+        }
+        Ok(())
     }
 
     fn version(&self, table: &str) -> Result<Option<Version>, OnlineError> {

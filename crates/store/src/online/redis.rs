@@ -83,6 +83,48 @@ end
 return false
 ";
 
+/// Takes keys out of every layer of a table, in one step.
+///
+/// KEYS: pointer, counter of versions. ARGV: prefix of rows keys, then keys. Answers how many of them had a value. The new
+/// pointer keeps a change that is being made for the old one from being applied.
+const ERASE: &str = r"
+local current = redis.call('GET', KEYS[1])
+if not current then return 0 end
+local format, version, as_of, rest = string.match(current, '^([12]) (%d+) (%d+) (.+)$')
+if not format then
+  return redis.error_reply('PACELINE the pointer ' .. KEYS[1] .. ' was not written by this version of Paceline')
+end
+local layers = {}
+if format == '1' then
+  layers[1] = { version, tonumber(rest), 'r' }
+else
+  for number, rows, kind in string.gmatch(rest, '(%d+):(%d+):(%a)') do
+    layers[#layers + 1] = { number, tonumber(rows), kind }
+  end
+end
+local erased, removed = 0, 0
+for i = 2, #ARGV do
+  local known = false
+  for _, layer in ipairs(layers) do
+    local stored = redis.call('HGET', ARGV[1] .. layer[1], ARGV[i])
+    if stored then
+      if not known and (layer[3] == 'r' or string.byte(stored, 1) == 1) then erased = erased + 1 end
+      known = true
+      redis.call('HDEL', ARGV[1] .. layer[1], ARGV[i])
+      layer[2] = layer[2] - 1
+      removed = removed + 1
+    end
+  end
+end
+if removed == 0 then return 0 end
+local pointer = string.format('2 %.0f %s', redis.call('INCR', KEYS[2]), as_of)
+for _, layer in ipairs(layers) do
+  pointer = pointer .. string.format(' %s:%.0f:%s', layer[1], layer[2], layer[3])
+end
+redis.call('SET', KEYS[1], pointer)
+return erased
+";
+
 /// Tables on a server. Threads share it; each call takes a connection from a small pool.
 ///
 /// Why readers never see a mixture: one pipeline reads the layers of the version that the reader believes to be current
@@ -95,6 +137,7 @@ return false
 pub struct RedisOnlineStore {
     pool: RedisPool,
     move_pointer: Script,
+    erase: Script,
     /// The pointers last seen; a wrong one costs a round trip, never a wrong value.
     believed: RwLock<HashMap<String, Pointer>>,
 }
@@ -183,7 +226,8 @@ impl RedisOnlineStore {
     /// [`OnlineError::Unreachable`] when it does not, [`OnlineError::Broken`] for a URL or log in that cannot work.
     pub fn connect(url: &str, options: RedisOptions) -> Result<Self, OnlineError> {
         let pool = RedisPool::new(url, options).map_err(|error| pool_error("redis", error))?;
-        let store = RedisOnlineStore { pool, move_pointer: Script::new(MOVE_POINTER), believed: RwLock::default() };
+        let (move_pointer, erase) = (Script::new(MOVE_POINTER), Script::new(ERASE));
+        let store = RedisOnlineStore { pool, move_pointer, erase, believed: RwLock::default() };
         store.ping()?;
         Ok(store)
     }
@@ -395,6 +439,13 @@ impl RedisOnlineStore {
         pool_error(self.pool.address(), error)
     }
 
+    fn restless(&self, table: &str) -> OnlineError {
+        OnlineError::Unreachable {
+            address: self.pool.address().to_owned(),
+            cause: format!("table {table:?} was published {READ_ATTEMPTS_MAX} times while it was read"),
+        }
+    }
+
     fn broken(&self, cause: String) -> OnlineError {
         OnlineError::Broken { address: self.pool.address().to_owned(), cause }
     }
@@ -467,10 +518,58 @@ impl OnlineStore for RedisOnlineStore {
             self.believe(table, read.current.clone());
             pointer = read.current;
         }
-        Err(OnlineError::Unreachable {
-            address: self.pool.address().to_owned(),
-            cause: format!("table {table:?} was published {READ_ATTEMPTS_MAX} times while it was read"),
-        })
+        Err(self.restless(table))
+    }
+
+    fn erase(&self, table: &str, keys: &[&[u8]]) -> Result<u64, OnlineError> {
+        check_table_name(table)?;
+        let mut erased = 0;
+        for keys in keys.chunks(CHUNK_ROWS) {
+            let here: u64 = self
+                .pool
+                .write(|connection| {
+                    let mut script = self.erase.key(self.key(table, "current"));
+                    script.key(self.key(table, "versions")).arg(self.key(table, "rows:"));
+                    keys.iter().for_each(|key| {
+                        script.arg(*key);
+                    });
+                    script.invoke(connection)
+                })
+                .map_err(|error| self.failed(error))?;
+            erased += here;
+        }
+        Ok(erased)
+    }
+
+    fn visit_keys(&self, table: &str, visit: &mut dyn FnMut(&[u8])) -> Result<(), OnlineError> {
+        let mut pointer = self.read_pointer(table)?;
+        for _ in 0..READ_ATTEMPTS_MAX {
+            let Some(visited) = pointer else { return Ok(()) };
+            for layer in &visited.layers {
+                let rows_key = self.rows_key(table, layer.number);
+                let mut cursor = 0u64;
+                loop {
+                    let found: (u64, Vec<OnlineRow>) = self
+                        .pool
+                        .read(|connection| {
+                            let mut scan = redis::cmd("HSCAN");
+                            scan.arg(&rows_key).arg(cursor).arg("COUNT").arg(CHUNK_ROWS).query(connection)
+                        })
+                        .map_err(|error| self.failed(error))?;
+                    found.1.iter().for_each(|(key, _)| visit(key));
+                    cursor = found.0;
+                    if cursor == 0 {
+                        break;
+                    }
+                }
+            }
+            // Layers that were replaced meanwhile may have been deleted before they were visited.
+            pointer = self.read_pointer(table)?;
+            if pointer.as_ref() == Some(&visited) {
+                return Ok(());
+            }
+        }
+        Err(self.restless(table))
     }
 
     fn version(&self, table: &str) -> Result<Option<Version>, OnlineError> {

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use paceline_core::event::{Appended, EventLog};
+use paceline_core::event::{Appended, EventLog, Offset, Retention};
 use paceline_core::online::OnlineStore;
 use paceline_core::random;
 use paceline_store::{EmbeddedEventLog, EmbeddedOnlineStore, RedisOnlineStore, RedisOptions};
-use paceline_testkit::event_log_suite::{event, read_all};
+use paceline_testkit::event_log_suite::{check_extent, event, read_all};
 use paceline_testkit::online_suite::{change_marked, publish_marked, read_marked};
 
 use crate::redis_server::RedisServer;
@@ -34,6 +34,7 @@ fn writer() {
         "embedded online" => publish_forever(&EmbeddedOnlineStore::open(place.as_ref()).unwrap()),
         "redis online" => publish_forever(&RedisOnlineStore::connect(&place, RedisOptions::default()).unwrap()),
         "embedded events" => append_forever(&EmbeddedEventLog::open(place.as_ref()).unwrap()),
+        "trimmed events" => append_and_trim_forever(&EmbeddedEventLog::open(place.as_ref()).unwrap()),
         other => panic!("unknown task {other:?}"),
     }
 }
@@ -69,6 +70,16 @@ fn append_forever(log: &dyn EventLog) {
                     acknowledge(&format!("{id} {}", offset.0));
                 }
             });
+        }
+    });
+}
+
+/// Appends while all but the newest few events are dropped.
+fn append_and_trim_forever(log: &dyn EventLog) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| append_forever(log));
+        loop {
+            log.trim(&Retention { bytes_max: Some(2_000), ..Retention::default() }).unwrap();
         }
     });
 }
@@ -165,5 +176,33 @@ fn a_killed_appender_loses_nothing_acknowledged() {
         }
         let (id, _) = acknowledged.last_key_value().unwrap();
         assert!(matches!(log.append(&[event("kill", Some(id), 0)]).unwrap()[0], Appended::Duplicate(_)));
+    }
+}
+
+#[test]
+fn a_killed_trim_leaves_every_event_whole_or_gone_with_its_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut next = Offset(0);
+    for (round, count, wait) in moments("trimmed") {
+        let lines = run_and_kill("trimmed events", directory.path().to_str().unwrap(), 10 * count, wait);
+        let log = EmbeddedEventLog::open(directory.path()).unwrap();
+        let extent = check_extent(&log);
+        assert!(extent.next > next, "round {round}: positions go on from {next:?}, not from {extent:?}");
+        let left: BTreeMap<u64, Option<String>> =
+            read_all(&log, 1_000).into_iter().map(|(offset, event)| (offset.0, event.id)).collect();
+        for line in lines {
+            let (id, offset) = line.split_once(' ').unwrap();
+            let offset = Offset(offset.parse().unwrap());
+            assert!(offset >= next, "round {round}: no position is given out twice");
+            let again = log.append(&[event("kill", Some(id), 0)]).unwrap()[0];
+            match offset < extent.first {
+                true => assert!(matches!(again, Appended::New(_)), "round {round}: {id} was dropped: {again:?}"),
+                false => {
+                    assert_eq!(left.get(&offset.0), Some(&Some(id.to_owned())), "round {round}: it was acknowledged");
+                    assert_eq!(again, Appended::Duplicate(offset));
+                }
+            }
+        }
+        next = log.extent().unwrap().next;
     }
 }

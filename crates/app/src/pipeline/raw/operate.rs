@@ -72,6 +72,12 @@ pub struct Serve {
     /// Size of the logged requests on disk at most, in MiB; the oldest are deleted.
     #[schemars(range(min = 1))]
     pub log_requests_mb: u32,
+    /// How long events stay in the log after they were received, such as 90d. By default for ever.
+    #[schemars(with = "Option<PeriodText>")]
+    pub events_keep: Option<Period>,
+    /// Bytes of events, as JSON, that the log may hold; the oldest are dropped above that. By default any number.
+    #[schemars(range(min = 1))]
+    pub events_bytes_max: Option<u64>,
 }
 
 impl Default for Serve {
@@ -88,6 +94,8 @@ impl Default for Serve {
             lists_schedule: Period::days(1),
             log_requests: false,
             log_requests_mb: 1_024,
+            events_keep: None,
+            events_bytes_max: None,
         }
     }
 }
