@@ -153,6 +153,7 @@ fn feature_set() -> FeatureSet {
     let view = |view: usize| ServedView {
         columns: ViewColumns { name: format!("v{view}"), columns: (0..FEATURES).map(column).collect() },
         entity: vec![KeyColumn { name: "id".to_owned(), is_number: true }],
+        is_pushed: false,
     };
     FeatureSet { views: (0..VIEWS).map(view).collect(), ..FeatureSet::default() }
 }

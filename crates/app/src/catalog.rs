@@ -10,7 +10,7 @@ use paceline_serve::online_features::{Catalog, FeatureEntry, Read, SourceLineage
 use paceline_store::ArtifactError;
 
 use crate::lookup::view_types;
-use crate::pipeline::{NamedExpression, Pipeline, Source};
+use crate::pipeline::{NamedExpression, Pipeline, PushedView, Source};
 use crate::serving::{Artifact, load_artifact};
 
 /// What a published model is called among the users of a feature.
@@ -40,6 +40,9 @@ pub fn catalog(
             types.push((entry.name.clone(), kind));
             features.push(entry);
         }
+    }
+    for view in &pipeline.pushed {
+        features.extend(view.features.iter().map(|(feature, kind)| of_pushed(view, feature, *kind)));
     }
     for feature in &pipeline.request_features {
         let entry = of_request(feature, &types);
@@ -115,6 +118,23 @@ fn of_view(
         placement: view.placement,
         schedule: view.schedule,
         ttl: view.ttl,
+        used_by: Vec::new(),
+        as_of: None,
+    }
+}
+
+fn of_pushed(view: &PushedView, feature: &str, kind: Type) -> FeatureEntry {
+    FeatureEntry {
+        name: format!("{}.{feature}", view.name),
+        kind: Some(kind),
+        what: "pushed from outside".to_owned(),
+        window: None,
+        entity: view.entity.iter().map(|(column, _)| column.clone()).collect(),
+        source: None,
+        reads: Vec::new(),
+        placement: Placement::Stream,
+        schedule: None,
+        ttl: None,
         used_by: Vec::new(),
         as_of: None,
     }

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use paceline_core::event::{Event, EventLog, EventLogError, Offset};
 use paceline_core::{EntityKey, KeyPart, OnlineStore};
 use paceline_features::{FeatureView, Placement};
-use paceline_serve::recommend::tables::{lists_table, user_state_table};
+use paceline_serve::recommend::tables::{lists_table, user_state_table, view_table};
 use paceline_store::StreamFiles;
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -170,7 +170,8 @@ fn parts(value: &str) -> Vec<KeyPart> {
 fn key_columns(pipeline: &Pipeline) -> BTreeSet<&str> {
     let of_views = pipeline.views.iter().flat_map(|view| view.entity.iter().map(String::as_str));
     let of_model = goal(pipeline).into_iter().flat_map(|goal| [goal.user.as_str(), goal.item.as_str()]);
-    of_views.chain(of_model).collect()
+    let of_pushed = pipeline.pushed.iter().flat_map(|view| view.entity.iter().map(|(column, _)| column.as_str()));
+    of_views.chain(of_pushed).chain(of_model).collect()
 }
 
 fn goal(pipeline: &Pipeline) -> Option<&Recommend> {
@@ -267,7 +268,11 @@ fn tables(pipeline: &Pipeline, entity: &Entity) -> Vec<(String, Vec<String>)> {
     let of_user = user.into_iter().flat_map(|user| {
         [user_state_table(&pipeline.name), lists_table(&pipeline.name)].map(|table| (table, user.clone()))
     });
-    views.chain(of_user).collect()
+    let pushed = pipeline.pushed.iter().map(|view| {
+        let columns: Vec<String> = view.entity.iter().map(|(column, _)| column.clone()).collect();
+        (view_table(&pipeline.name, &view.name), columns)
+    });
+    views.chain(pushed.filter(|(_, columns)| entity.is_key_of(columns))).chain(of_user).collect()
 }
 
 /// Keys of a table that are about the entity, or would be. Where it names only some of the key's columns the table is
@@ -362,6 +367,9 @@ fn not_reached(pipeline: &Pipeline, entity: &Entity) -> Vec<String> {
     }
     if pipeline.serve.log_requests {
         places.push(format!("requests that servers logged, in `{REQUESTS_FOLDER}` of their data folders"));
+    }
+    if !pipeline.pushed.is_empty() {
+        places.push("whoever pushes features from outside, and may push them again".to_owned());
     }
     if !pipeline.views.is_empty() || pipeline.model.is_some() {
         places.push("training sets, lists and reports that were written to files".to_owned());

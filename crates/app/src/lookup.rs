@@ -12,11 +12,12 @@ use paceline_core::{EntityKey, KeyPart, Period, Timestamp, Value};
 use paceline_features::expression::{Input, Program, Scratch, Type};
 use paceline_features::point_in_time::Index;
 use paceline_features::{Aggregate, Feature, FeatureView, SourceTable};
+use paceline_serve::recommend::tables::view_table;
 use serde::Serialize;
 
 use crate::materialize::{exact, table_of, unknown_values};
 use crate::pipeline::mistake::{nearest, suggest};
-use crate::pipeline::{Pipeline, Source};
+use crate::pipeline::{Pipeline, PushedView, Source};
 use crate::tables::SourceRows;
 use crate::training_set::values::keys_of;
 use crate::training_set::{TIME, wanted_columns};
@@ -109,7 +110,7 @@ impl Asked {
     /// When a text has another form, names no key column or stands twice, a value is not of its column's type, or no
     /// view has all its key columns.
     pub fn parse(pipeline: &Pipeline, texts: &[String]) -> anyhow::Result<Asked> {
-        if pipeline.views.is_empty() {
+        if pipeline.views.is_empty() && pipeline.pushed.is_empty() {
             bail!("pipeline {} has no feature view to look up; add a [features.NAME]", pipeline.name);
         }
         let mut keys: IndexMap<&str, Type> = IndexMap::new();
@@ -120,10 +121,14 @@ impl Asked {
             keys.extend(view.entity.iter().map(String::as_str).zip(of_view.keys));
             types.push(of_view.features);
         }
+        for view in &pipeline.pushed {
+            keys.extend(view.entity.iter().map(|(column, kind)| (column.as_str(), *kind)));
+        }
         let mut given = IndexMap::new();
         for text in texts {
             let Some((column, value)) = text.split_once('=').map(|(column, value)| (column.trim(), value)) else {
-                bail!("--entity {text:?} is not COLUMN=VALUE, such as {}=42", pipeline.views[0].entity[0]);
+                let example = keys.keys().next().copied().unwrap_or("user_id");
+                bail!("--entity {text:?} is not COLUMN=VALUE, such as {example}=42");
             };
             let value = match keys.get(column) {
                 Some(Type::Int) => Value::Int(value.trim().parse().ok().with_context(|| {
@@ -143,22 +148,30 @@ impl Asked {
                 bail!("--entity {column} is given twice");
             }
         }
-        if !pipeline.views.iter().any(|view| view.entity.iter().all(|key| given.contains_key(key))) {
+        let entities = pipeline.views.iter().map(|view| (&view.name, view.entity.iter().collect::<Vec<_>>()));
+        let of_pushed =
+            |view: &'_ PushedView| -> Vec<String> { view.entity.iter().map(|(column, _)| column.clone()).collect() };
+        let pushed: Vec<(&String, Vec<String>)> =
+            pipeline.pushed.iter().map(|view| (&view.name, of_pushed(view))).collect();
+        let entities: Vec<(&String, Vec<&String>)> =
+            entities.chain(pushed.iter().map(|(name, entity)| (*name, entity.iter().collect()))).collect();
+        if !entities.iter().any(|(_, entity)| entity.iter().all(|key| given.contains_key(*key))) {
+            let names = |entity: &[&String]| entity.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(", ");
             let views: Vec<String> =
-                pipeline.views.iter().map(|view| format!("{} ({})", view.name, view.entity.join(", "))).collect();
+                entities.iter().map(|(name, entity)| format!("{name} ({})", names(entity))).collect();
             bail!("--entity gives the whole key of no view; there are {}", views.join(", "));
         }
         Ok(Asked { given, types })
     }
 
-    /// The key of a view, or its first column that was not given.
-    fn key(&self, view: &FeatureView) -> Result<EntityKey, String> {
+    /// The key of these columns, or the first that was not given.
+    fn key<'c>(&self, columns: impl IntoIterator<Item = &'c String>) -> Result<EntityKey, String> {
         let part = |column: &String| match self.given.get(column) {
             Some(Value::Int(value)) => Ok(KeyPart::Int(*value)),
             Some(Value::Text(value)) => Ok(KeyPart::Text(value.to_string())),
             _ => Err(column.clone()),
         };
-        view.entity.iter().map(part).collect::<Result<_, _>>().map(EntityKey)
+        columns.into_iter().map(part).collect::<Result<_, _>>().map(EntityKey)
     }
 
     fn start(&self, at: Option<Timestamp>, store: Option<String>) -> Lookup {
@@ -175,12 +188,12 @@ pub fn read(pipeline: &Pipeline, asked: &Asked, store: &dyn OnlineStore, shown: 
     let mut found = asked.start(None, Some(shown));
     let mut known = IndexMap::new();
     for (view, types) in pipeline.views.iter().zip(&asked.types) {
-        let answer = match asked.key(view) {
+        let answer = match asked.key(&view.entity) {
             Err(missing) => LookupView::NotAsked { missing },
             Ok(key) => {
                 let table = table_of(pipeline, view);
                 let snapshot = store.get(&table, &[&key.to_bytes()])?;
-                match (snapshot.as_of, &snapshot.values[0]) {
+                match (snapshot.pushed[0].or(snapshot.as_of), &snapshot.values[0]) {
                     (None, _) => LookupView::NotMaterialized,
                     (Some(as_of), None) => {
                         add(&mut known, &mut found, view, types, &unknown_values(view));
@@ -205,8 +218,42 @@ pub fn read(pipeline: &Pipeline, asked: &Asked, store: &dyn OnlineStore, shown: 
         };
         found.views.insert(view.name.clone(), answer);
     }
+    for view in &pipeline.pushed {
+        let answer = match asked.key(view.entity.iter().map(|(column, _)| column)) {
+            Err(missing) => LookupView::NotAsked { missing },
+            Ok(key) => read_pushed(pipeline, view, &key, store, &mut found)?,
+        };
+        found.views.insert(view.name.clone(), answer);
+    }
     request_features(pipeline, asked, None, known, &mut found);
     Ok(found)
+}
+
+fn read_pushed(
+    pipeline: &Pipeline,
+    view: &PushedView,
+    key: &EntityKey,
+    store: &dyn OnlineStore,
+    found: &mut Lookup,
+) -> anyhow::Result<LookupView> {
+    let table = view_table(&pipeline.name, &view.name);
+    let snapshot = store.get(&table, &[&key.to_bytes()])?;
+    let values = match &snapshot.values[0] {
+        Some(bytes) => decode_values(bytes).with_context(|| format!("table {table:?}"))?,
+        None => vec![Value::Null; view.features.len()],
+    };
+    if values.len() != view.features.len() {
+        let (held, declared) = (values.len(), view.features.len());
+        bail!("table {table:?} holds {held} values, but [pushed.{}] has {declared} features; push it again", view.name);
+    }
+    for ((feature, kind), value) in view.features.iter().zip(&values) {
+        found.features.insert(format!("{}.{feature}", view.name), shown(*kind, value));
+    }
+    Ok(match (snapshot.pushed[0], snapshot.as_of) {
+        (Some(as_of), _) => LookupView::Known { as_of },
+        (None, Some(as_of)) => LookupView::Unknown { as_of },
+        (None, None) => LookupView::NotMaterialized,
+    })
 }
 
 /// What the sources give at `at`, as a training set has it.
@@ -217,7 +264,7 @@ pub fn compute(pipeline: &Pipeline, asked: &Asked, at: Timestamp) -> anyhow::Res
     let mut found = asked.start(Some(at), None);
     let mut known = IndexMap::new();
     for (view, types) in pipeline.views.iter().zip(&asked.types) {
-        let answer = match asked.key(view) {
+        let answer = match asked.key(&view.entity) {
             Err(missing) => LookupView::NotAsked { missing },
             Ok(key) => {
                 let table = rows_of(pipeline, view, &key)?;

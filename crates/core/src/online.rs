@@ -63,6 +63,51 @@ pub struct Snapshot {
     pub as_of: Option<Timestamp>,
     /// One entry per requested key, in order; `None` for an unknown key.
     pub values: Vec<Option<Vec<u8>>>,
+    /// For every key whose value was pushed, the time of that value; `None` for those of the version.
+    pub pushed: Vec<Option<Timestamp>>,
+}
+
+impl Snapshot {
+    /// The values of a version, none of them pushed.
+    #[must_use]
+    pub fn of_version(as_of: Option<Timestamp>, values: Vec<Option<Vec<u8>>>) -> Snapshot {
+        Snapshot { as_of, pushed: vec![None; values.len()], values }
+    }
+
+    /// Takes each pushed value that is not older than the version in place of the version's.
+    #[must_use]
+    pub fn with_pushed(mut self, pushed: Vec<Option<PushedValue>>) -> Snapshot {
+        for (at, row) in pushed.into_iter().enumerate() {
+            if let Some((time, value)) = row.filter(|(time, _)| self.as_of.is_none_or(|as_of| *time >= as_of)) {
+                self.values[at] = Some(value);
+                self.pushed[at] = Some(time);
+            }
+        }
+        self
+    }
+}
+
+/// A row whose value was computed elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedRow {
+    /// Its key bytes.
+    pub key: Vec<u8>,
+    /// As of when its value is.
+    pub time: Timestamp,
+    /// Its value bytes.
+    pub value: Vec<u8>,
+}
+
+/// Time and value bytes of a pushed row.
+pub type PushedValue = (Timestamp, Vec<u8>);
+
+/// What became of a pushed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// Its value is the key's now.
+    Written,
+    /// The store holds a value of this later time, which stays.
+    Older(Timestamp),
 }
 
 /// What a table holds between two writes of it.
@@ -88,7 +133,11 @@ pub type OnlineChange = (Vec<u8>, Option<Vec<u8>>);
 ///    change counts as a version like a whole table.
 /// 2. An older `as_of` never replaces a newer one ([`OnlineError::Outdated`]); an equal one does. A change is applied to
 ///    the version that it was made for or not at all ([`OnlineError::Moved`]).
-/// 3. What a method that writes returned from is on disk (embedded) or acknowledged by the server (Redis).
+/// 3. A pushed row lies above the versions: it is read in place of the version's value while its time is not before the
+///    version's `as_of`, and a version of a later time takes its place. Of two pushed rows of a key the one of the later
+///    time stays, of equal times the one pushed last. So nothing older ever replaces a newer value, and no reader of a key
+///    goes back in time.
+/// 4. What a method that writes returned from is on disk (embedded) or acknowledged by the server (Redis).
 pub trait OnlineStore: Send + Sync + fmt::Debug {
     /// Replaces the content of `table` and returns the number of rows written.
     fn publish(
@@ -108,10 +157,14 @@ pub trait OnlineStore: Send + Sync + fmt::Debug {
         changes: &mut dyn Iterator<Item = OnlineChange>,
     ) -> Result<u64, OnlineError>;
 
-    /// Reads `keys` from one version of `table`.
+    /// Puts rows above the current version of `table`, or where there is none yet, each unless the store holds something
+    /// newer; tells what became of each. All that are written become durable together.
+    fn push(&self, table: &str, rows: &[PushedRow]) -> Result<Vec<Pushed>, OnlineError>;
+
+    /// Reads `keys` from one version of `table` and the rows pushed above it.
     fn get(&self, table: &str, keys: &[&[u8]]) -> Result<Snapshot, OnlineError>;
 
-    /// Takes `keys` out of `table`, their values too, wherever it keeps them, and makes what is left a version of the same
+    /// Takes `keys` out of `table`, pushed rows and all values too, wherever it keeps them, and makes what is left a version of the same
     /// time; returns how many of the keys had a value. Unlike a change that removes them, it leaves no older value behind
     /// the current one. A change that is being made for the version before is not applied any more. Without a value
     /// nothing changes.

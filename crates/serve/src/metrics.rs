@@ -73,6 +73,7 @@ pub struct Metrics {
     rungs: Family<RungReason, Counter>,
     cache: Family<Outcome, Counter>,
     events: Family<Outcome, Counter>,
+    pushed: Family<Outcome, Counter>,
     in_work: Gauge,
     store_up: Gauge,
     store_errors: Gauge,
@@ -119,6 +120,7 @@ impl Metrics {
             rungs: Family::default(),
             cache: Family::default(),
             events: Family::default(),
+            pushed: Family::default(),
             in_work: Gauge::default(),
             store_up: Gauge::default(),
             store_errors: Gauge::default(),
@@ -138,6 +140,7 @@ impl Metrics {
         registry.register("serve_rungs", "Recommendations by the rung that answered", metrics.rungs.clone());
         registry.register("serve_prediction_cache", "Look-ups of the prediction cache", metrics.cache.clone());
         registry.register("serve_events", "Events by what became of them", metrics.events.clone());
+        registry.register("serve_pushed_rows", "Pushed rows by what became of them", metrics.pushed.clone());
         registry.register(
             "serve_requests_in_work",
             "Admitted recommendations and predictions",
@@ -228,6 +231,13 @@ impl Metrics {
         };
         set(&self.stream_entities, entities);
         set(&self.stream_bytes, bytes);
+    }
+
+    /// Counts pushed rows.
+    pub fn pushed(&self, outcome: &'static str, count: usize) {
+        if count > 0 {
+            self.pushed.get_or_create(&Outcome { outcome }).inc_by(count as u64);
+        }
     }
 
     /// Those of the event log, to be kept by whoever looks at it.

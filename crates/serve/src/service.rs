@@ -208,7 +208,7 @@ impl Service {
                 let health = Arc::new(StoreHealth::default());
                 let (watched, noted) = (Arc::clone(&health), Arc::clone(&health));
                 let views = features.iter().flat_map(|features| &features.set().views);
-                let tables = read.tables(views.map(|view| &view.columns));
+                let tables = read.tables(views.filter(|view| !view.is_pushed).map(|view| &view.columns));
                 let look = move |before: &_| look_at_views(&*store, tables.iter().cloned(), &noted, before);
                 (Role::Features(health), Refresher::start(move || watched.is_down(), look)?)
             }

@@ -217,7 +217,8 @@ impl Streams {
         let Place { source, stream, values: range } = self.views.get(&view.name)?;
         let kept = &self.sources[*source].streams[*stream];
         let failed = |cause: String| TableError::Stream { view: view.name.clone(), cause };
-        let mut rows = ViewRows { values: Vec::with_capacity(keys.len() * range.len()), known: Vec::new(), as_of: now };
+        let values = Vec::with_capacity(keys.len() * range.len());
+        let mut rows = ViewRows { values, known: Vec::new(), pushed: vec![None; keys.len()], as_of: now };
         for key in keys {
             match kept.read(key, now) {
                 Ok((mut values, known)) => {

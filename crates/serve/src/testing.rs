@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use paceline_core::event::{Appended, Dropped, Event, EventLogError, Extent, Retention};
-use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, Snapshot, Version};
+use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, Pushed, PushedRow, PushedValue, Snapshot, Version};
 use paceline_core::value::encode_values;
 use paceline_core::{Digest, EntityKey, EventLog, KeyPart, Offset, OnlineStore, Timestamp, Value};
 use paceline_features::expression::Type;
@@ -29,6 +29,7 @@ type Table = (Timestamp, HashMap<Vec<u8>, Vec<u8>>);
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore {
     tables: Mutex<HashMap<String, Table>>,
+    pushed: Mutex<HashMap<(String, Vec<u8>), PushedValue>>,
     down: AtomicBool,
 }
 
@@ -69,9 +70,29 @@ impl OnlineStore for MemoryStore {
         self.check()?;
         let tables = self.tables.lock().unwrap();
         let Some((as_of, rows)) = tables.get(table) else {
-            return Ok(Snapshot { as_of: None, values: vec![None; keys.len()] });
+            return Ok(Snapshot::of_version(None, vec![None; keys.len()]));
         };
-        Ok(Snapshot { as_of: Some(*as_of), values: keys.iter().map(|key| rows.get(*key).cloned()).collect() })
+        let values = keys.iter().map(|key| rows.get(*key).cloned()).collect();
+        let pushed = self.pushed.lock().unwrap();
+        let pushed = keys.iter().map(|key| pushed.get(&(table.to_owned(), key.to_vec())).cloned()).collect();
+        Ok(Snapshot::of_version(Some(*as_of), values).with_pushed(pushed))
+    }
+
+    fn push(&self, table: &str, rows: &[PushedRow]) -> Result<Vec<Pushed>, OnlineError> {
+        self.check()?;
+        let as_of = self.as_of(table)?;
+        let mut pushed = self.pushed.lock().unwrap();
+        let mut push = |row: &PushedRow| {
+            let place = (table.to_owned(), row.key.clone());
+            match as_of.max(pushed.get(&place).map(|(time, _)| *time)) {
+                Some(newest) if newest > row.time => Pushed::Older(newest),
+                _ => {
+                    pushed.insert(place, (row.time, row.value.clone()));
+                    Pushed::Written
+                }
+            }
+        };
+        Ok(rows.iter().map(&mut push).collect())
     }
 
     fn publish_change(

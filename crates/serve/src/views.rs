@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use paceline_core::online::{OnlineError, Pushed, PushedRow};
 use paceline_core::{OnlineStore, Timestamp, Value};
 
 use crate::recommend::tables::{TableError, ViewColumns, ViewRows, read_view, view_table};
@@ -58,9 +59,21 @@ impl Views {
         Ok((values, oldest))
     }
 
+    /// Whether events keep a view current.
+    pub(crate) fn is_streamed(&self, view: &ViewColumns) -> bool {
+        self.streams.as_ref().is_some_and(|streams| streams.has_view(&view.name))
+    }
+
+    /// Puts rows above a view's table.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn push(&self, view: &ViewColumns, rows: &[PushedRow]) -> Result<Vec<Pushed>, OnlineError> {
+        self.store.push(&view_table(&self.pipeline, &view.name), rows)
+    }
+
     /// The tables of those of `views` that are read from the store.
     pub(crate) fn tables<'v>(&self, views: impl Iterator<Item = &'v ViewColumns>) -> Vec<String> {
-        let is_streamed = |view: &&ViewColumns| self.streams.as_ref().is_some_and(|it| it.has_view(&view.name));
-        views.filter(|view| !is_streamed(view)).map(|view| view_table(&self.pipeline, &view.name)).collect()
+        views.filter(|view| !self.is_streamed(view)).map(|view| view_table(&self.pipeline, &view.name)).collect()
     }
 }

@@ -8,6 +8,7 @@ use paceline_core::metrics::Metric;
 use paceline_core::{Digest, Period, Timestamp};
 use paceline_features::FeatureView;
 use paceline_features::encode::EncoderSpec;
+use paceline_features::expression::Type;
 use serde::Serialize;
 
 use super::raw::{
@@ -31,6 +32,9 @@ pub struct Pipeline {
     /// Views of which the file says where they are computed. Not part of the digest: placements are.
     #[serde(skip)]
     pub pinned: BTreeSet<String>,
+    /// Views whose values come from outside, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pushed: Vec<PushedView>,
     /// In the order of the file; a later one may use earlier ones.
     pub request_features: Vec<NamedExpression>,
     /// Column or `view.feature` to its encoder.
@@ -47,6 +51,17 @@ pub struct Pipeline {
     pub experiment: Option<Experiment>,
     /// When a new run starts by itself.
     pub retrain: Option<Retrain>,
+}
+
+/// A view whose values are computed elsewhere; at least one key column and one feature.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PushedView {
+    /// Its name.
+    pub name: String,
+    /// Key columns with their types, whole numbers or texts.
+    pub entity: Vec<(String, Type)>,
+    /// Features with their types.
+    pub features: Vec<(String, Type)>,
 }
 
 /// A table of rows.

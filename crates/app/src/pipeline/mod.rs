@@ -33,8 +33,8 @@ use toml::de::DeTable;
 
 pub use check::Schemas;
 pub use checked::{
-    ColumnSplit, Cuts, Goal, Model, NamedExpression, NamedTeacher, Optimize, Pipeline, RandomSplit, Recommend,
-    RowModel, Source, Split, Teacher, TimeSplit, TunePart, resolve,
+    ColumnSplit, Cuts, Goal, Model, NamedExpression, NamedTeacher, Optimize, Pipeline, PushedView, RandomSplit,
+    Recommend, RowModel, Source, Split, Teacher, TimeSplit, TunePart, resolve,
 };
 pub use metric::{default_metric, metrics_of};
 pub use mistake::{Mistake, Mistakes, Weight};

@@ -6,8 +6,19 @@ use super::raw::RawPipeline;
 use super::shape::{Bounds, Kind, Shape, Table};
 
 /// Sections in the order in which a reader meets them; `Shape` keeps keys by name only.
-const SECTIONS: [&str; 10] =
-    ["sources", "features", "encode", "model", "split", "optimize", "serve", "monitor", "experiment", "retrain"];
+const SECTIONS: [&str; 11] = [
+    "sources",
+    "features",
+    "pushed",
+    "encode",
+    "model",
+    "split",
+    "optimize",
+    "serve",
+    "monitor",
+    "experiment",
+    "retrain",
+];
 
 /// The JSON schema of a pipeline file, for editors that know TOML.
 #[must_use]

@@ -5,7 +5,7 @@
 //! | `time` | when the request was answered |
 //! | each key column of a view | the key; null where the request did not name one that fits |
 //! | `request.fields` | its other fields, a JSON object |
-//! | `request.as_of.VIEW` | as of when the view's values are; null where the view was not read |
+//! | `request.as_of.VIEW` | as of when the view's values are; null where the view was not read, or its values were pushed from outside |
 //! | `VIEW.FEATURE` | the value that was used |
 //! | `request.features` | the request-time features that were computed, a JSON object |
 //!
@@ -229,8 +229,11 @@ impl Files {
         for view in &self.views {
             let read = request.views.iter().find(|(name, _)| *name == view.columns.name).map(|(_, read)| read);
             let width = view.columns.columns.len();
-            let as_of = read.map_or(Value::Null, |read| Value::Int(read.as_of.0));
-            next(&mut std::iter::repeat_n(as_of, rows));
+            let as_of = |row: usize| match read {
+                Some(read) if read.pushed.get(row).is_none_or(Option::is_none) => Value::Int(read.as_of.0),
+                _ => Value::Null,
+            };
+            next(&mut (0..rows).map(as_of));
             for column in 0..width {
                 match read {
                     Some(read) => next(&mut (0..rows).map(|row| read.values[row * width + column].clone())),
@@ -301,6 +304,7 @@ mod tests {
         let view = |name: &str, key: &str, is_number, columns| ServedView {
             columns: ViewColumns { name: name.into(), columns },
             entity: vec![KeyColumn { name: key.into(), is_number }],
+            is_pushed: false,
         };
         vec![
             view("user", "user_id", true, vec![column("spend", Type::Float), column("first", Type::Timestamp)]),
@@ -311,7 +315,7 @@ mod tests {
     fn request(at: i64) -> LoggedRequest {
         let asked = json!({"user_id": [7, null], "offer": [1, 2.5]});
         let values = vec![Value::Float(0.1), Value::Int(5), Value::Null, Value::Null];
-        let read = ViewRows { values, known: vec![true, false], as_of: Timestamp(3) };
+        let read = ViewRows { values, known: vec![true, false], pushed: vec![None; 2], as_of: Timestamp(3) };
         LoggedRequest {
             time: Timestamp(at),
             asked: Asked::Columns(serde_json::from_value(asked).unwrap()),

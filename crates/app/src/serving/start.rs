@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use paceline_core::{Digest, EventLog, OnlineStore, Period};
+use paceline_core::{Digest, EventLog, OnlineStore, Period, Timestamp, Value};
 use paceline_features::expression::Type;
 use paceline_features::{Feature, FeatureView};
 use paceline_serve::online_features::{FeatureSet, KeyColumn, ServedView};
 use paceline_serve::predict::{Predictor, ViewFeatures};
 use paceline_serve::recommend::NamedType;
 use paceline_serve::recommend::artifact::RequestFeature;
-use paceline_serve::recommend::tables::ViewColumns;
+use paceline_serve::recommend::tables::{ViewColumn, ViewColumns, view_table};
 use paceline_serve::schedule::ScheduledRuns;
 use paceline_serve::{EventRetention, EventSource, Options, Parts, Subject};
 
 use super::publish::{Artifact, columns_of, goal_of};
 use crate::catalog::{catalog, columns_read};
 use crate::lookup::{ViewTypes, source_columns, view_types};
-use crate::pipeline::{Pipeline, Source};
+use crate::pipeline::{Pipeline, PushedView, Source};
 
 /// How long a stop waits for requests in work.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -94,16 +94,46 @@ fn feature_set(pipeline: &Pipeline, model_columns: &[String]) -> Result<FeatureS
         let types: Vec<NamedType> = view.features.iter().map(name).zip(features).collect();
         let key = |(name, kind): (&String, Type)| KeyColumn { name: name.clone(), is_number: kind == Type::Int };
         let entity = view.entity.iter().zip(keys).map(key).collect();
-        Ok(ServedView { columns: columns_of(view, &types)?, entity })
+        Ok(ServedView { columns: columns_of(view, &types)?, entity, is_pushed: false })
     };
     let request_features = pipeline.request_features.iter();
     Ok(FeatureSet {
-        views: pipeline.views.iter().map(view).collect::<Result<_>>()?,
+        views: pipeline
+            .views
+            .iter()
+            .map(view)
+            .chain(pipeline.pushed.iter().map(|view| Ok(pushed_view(view))))
+            .collect::<Result<_>>()?,
         request_features: request_features
             .map(|named| RequestFeature { name: named.name.clone(), expression: named.expression.clone() })
             .collect(),
         catalog: catalog(pipeline, &columns, model_columns)?,
     })
+}
+
+fn pushed_view(view: &PushedView) -> ServedView {
+    let column = |(name, kind): &(String, Type)| ViewColumn { name: name.clone(), kind: *kind, missing: Value::Null };
+    let key = |(name, kind): &(String, Type)| KeyColumn { name: name.clone(), is_number: *kind == Type::Int };
+    ServedView {
+        columns: ViewColumns { name: view.name.clone(), columns: view.features.iter().map(column).collect() },
+        entity: view.entity.iter().map(key).collect(),
+        is_pushed: true,
+    }
+}
+
+/// Makes the tables of views whose values only come from outside, empty as of 1970, so that they can be read before the
+/// first row comes.
+///
+/// # Errors
+/// The store's.
+pub fn make_pushed_tables(pipeline: &Pipeline, store: &dyn OnlineStore) -> Result<()> {
+    for view in &pipeline.pushed {
+        let table = view_table(&pipeline.name, &view.name);
+        if store.version(&table)?.is_none() {
+            store.publish(&table, Timestamp(0), &mut std::iter::empty())?;
+        }
+    }
+    Ok(())
 }
 
 /// The views that a row model reads, with their key columns.

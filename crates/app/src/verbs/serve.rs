@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Outcome> {
         Artifact::Recommender(model) => materialize(&pipeline, digest, model, &*store, threads, terminal)?,
         Artifact::Rows(_) | Artifact::Features => catch_up(&pipeline, &artifact, &*store, &runs, threads, terminal)?,
     }
+    serving::make_pushed_tables(&pipeline, &*store)?;
     let options = serving::options(&pipeline, threads);
     let written = Arc::clone(&store);
     let store = match &arguments.stores.store {

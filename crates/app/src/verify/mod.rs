@@ -307,7 +307,12 @@ impl<'a> Replay<'a> {
                 return Ok(());
             };
             found.store_as_of.insert(self.view.name.clone(), as_of);
-            for (key, stored) in keys.iter().zip(&snapshot.values) {
+            let values = snapshot.values.iter().zip(&snapshot.pushed);
+            for (key, (stored, pushed)) in keys.iter().zip(values) {
+                // What was pushed from outside no source has to give.
+                if pushed.is_some() {
+                    continue;
+                }
                 let stored = match stored {
                     Some(bytes) => decode_values(bytes).with_context(|| format!("{} of the store", self.view.name))?,
                     None => unknown_values(self.view),

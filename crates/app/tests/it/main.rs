@@ -10,6 +10,7 @@ mod events;
 mod features;
 mod object_server;
 mod plan;
+mod push;
 mod recommender;
 #[path = "../../../store/tests/it/redis_server.rs"]
 #[allow(dead_code, clippy::print_stdout, reason = "it serves the tests of the store too; skips are said")]

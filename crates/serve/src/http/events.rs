@@ -13,6 +13,7 @@ use paceline_core::event::{Appended, Event, EventLogError};
 use paceline_core::{KeyPart, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value as Json_};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use crate::service::{EventSource, Recommending, Role, Service, now};
@@ -77,11 +78,7 @@ pub(super) async fn events(
 
 /// Appends on a thread that may wait for the disk; so many at once as permits allow, and all of them share syncs.
 async fn append(service: &Arc<Service>, events: Vec<Event>) -> Result<Vec<Appended>, Problem> {
-    let permit = tokio::time::timeout(APPEND_WAIT, Arc::clone(&service.appends).acquire_owned()).await;
-    let Ok(Ok(permit)) = permit else {
-        let problem = "the event log does not keep up; send the events again";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem).retry_after(1));
-    };
+    let permit = permit(service).await?;
     let (log, streams, count) = (Arc::clone(&service.log), Arc::clone(&service.streams), events.len());
     let appended = tokio::task::spawn_blocking(move || {
         let appended = log.append(&events);
@@ -113,6 +110,17 @@ async fn append(service: &Arc<Service>, events: Vec<Event>) -> Result<Vec<Append
         Ok(Err(EventLogError::Refused { index, cause })) => Err(Problem::bad_event(index, "fields", &cause)),
         Ok(Err(error)) => Err(unavailable(&error)),
         Err(error) => Err(unavailable(&error)),
+    }
+}
+
+/// One of the permits to wait for the disk.
+pub(super) async fn permit(service: &Service) -> Result<OwnedSemaphorePermit, Problem> {
+    match tokio::time::timeout(APPEND_WAIT, Arc::clone(&service.appends).acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => {
+            let problem = "the disk, or Redis, does not keep up; send the same again";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem).retry_after(1))
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod features;
 mod predict;
 mod probes;
 mod problem;
+mod push;
 mod recommend;
 #[cfg(test)]
 mod tests;
@@ -47,7 +48,10 @@ pub(crate) fn public(service: Arc<Service>) -> Router {
         Some(features) => {
             let shared = (Arc::clone(&service), Arc::clone(features));
             let limited = post(features::get_online_features).layer(DefaultBodyLimit::max(features::BODY_BYTES_MAX));
-            answers.route("/get-online-features", limited.with_state(shared))
+            let pushed = post(push::push).layer(DefaultBodyLimit::max(push::BODY_BYTES_MAX));
+            answers
+                .route("/get-online-features", limited.with_state(shared.clone()))
+                .route("/v1/features/push", pushed.with_state(shared))
         }
         None => answers,
     };
@@ -85,7 +89,7 @@ async fn no_such_path(State(service): State<Arc<Service>>, request: Request) -> 
         Role::Rows(_) => vec!["/v1/predict"],
         Role::Features(_) => Vec::new(),
     };
-    paths.extend(service.features.as_ref().map(|_| "/get-online-features"));
+    paths.extend(service.features.iter().flat_map(|_| ["/get-online-features", "/v1/features/push"]));
     paths.extend(["/v1/events", "/healthz", "/readyz", "/metrics"]);
     let paths = paths.join(", ");
     Problem::new(StatusCode::NOT_FOUND, format!("there is no {}; there are {paths}", request.uri().path()))

@@ -6,6 +6,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::online_features::RowMistake;
+
 /// `{"error": "...", "event": 3, "field": "fields.at"}` with a status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -21,12 +23,15 @@ struct Body {
     event: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mistakes: Vec<RowMistake>,
 }
 
 impl Problem {
     /// A status with a sentence that says what was wrong and what to try.
     pub fn new(status: StatusCode, error: impl Into<String>) -> Problem {
-        Problem { status, body: Body { error: error.into(), event: None, field: None }, retry_after_s: None }
+        let body = Body { error: error.into(), event: None, field: None, mistakes: Vec::new() };
+        Problem { status, body, retry_after_s: None }
     }
 
     /// 400.
@@ -57,6 +62,12 @@ impl Problem {
     pub fn bad_event(event: usize, field: &str, error: &str) -> Problem {
         let problem = Problem::bad(format!("events[{event}].{field}: {error}"));
         Problem { body: Body { event: Some(event), field: Some(field.to_owned()), ..problem.body }, ..problem }
+    }
+
+    /// With every mistake by row and column.
+    #[must_use]
+    pub fn with_mistakes(self, mistakes: Vec<RowMistake>) -> Problem {
+        Problem { body: Body { mistakes, ..self.body }, ..self }
     }
 
     /// The caller may try again after so many seconds.

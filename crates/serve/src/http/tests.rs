@@ -64,7 +64,7 @@ fn shop(options: Options) -> Shop {
 fn features() -> FeatureSet {
     let entity = vec![KeyColumn { name: "user_id".into(), is_number: true }];
     let views = model().description.user_views.into_iter();
-    let views = views.map(|columns| ServedView { columns, entity: entity.clone() }).collect();
+    let views = views.map(|columns| ServedView { columns, entity: entity.clone(), is_pushed: false }).collect();
     FeatureSet { views, ..FeatureSet::default() }
 }
 

@@ -30,7 +30,7 @@ struct Metadata {
 struct Column {
     values: Values,
     statuses: Vec<Status>,
-    event_timestamps: Repeated,
+    event_timestamps: Times,
 }
 
 /// Values, written without a tree of JSON between.
@@ -66,17 +66,29 @@ impl Serialize for Shown<'_> {
     }
 }
 
-/// The same time for every entity.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Repeated {
+/// The time of each entity's value: the same for all but those that were pushed.
+#[derive(Debug, Clone, PartialEq)]
+struct Times {
     at: Timestamp,
     count: usize,
+    /// One per entity, or none at all where nothing was pushed.
+    pushed: Vec<Option<Timestamp>>,
 }
 
-impl Serialize for Repeated {
+impl Times {
+    fn same(at: Timestamp, count: usize) -> Times {
+        Times { at, count, pushed: Vec::new() }
+    }
+}
+
+impl Serialize for Times {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = self.at.to_string();
-        serializer.collect_seq(std::iter::repeat_n(text.as_str(), self.count))
+        if self.pushed.is_empty() {
+            return serializer.collect_seq(std::iter::repeat_n(text.as_str(), self.count));
+        }
+        let own = |pushed: &Option<Timestamp>| pushed.map_or_else(|| text.clone(), |time| time.to_string());
+        serializer.collect_seq(self.pushed.iter().map(own))
     }
 }
 
@@ -96,10 +108,9 @@ impl Column {
     fn of(
         values: impl ExactSizeIterator<Item = Value>,
         kind: Type,
-        at: Timestamp,
+        event_timestamps: Times,
         known: impl Fn(usize) -> bool,
     ) -> Column {
-        let event_timestamps = Repeated { at, count: values.len() };
         let status = |(row, value): (usize, &Value)| match value {
             _ if !known(row) => Status::NotFound,
             Value::Null => Status::NullValue,
@@ -113,7 +124,7 @@ impl Column {
 
 impl OnlineFeatures {
     /// Reads each view once, from one version of its table, and computes the request-time features that are asked for
-    /// as of `now`. `event_timestamps` say as of when a view's values are; of a request-time feature, the oldest of the
+    /// as of `now`. `event_timestamps` say as of when a view's values are, of pushed ones their own time; of a request-time feature, the oldest of the
     /// views.
     ///
     /// # Errors
@@ -153,11 +164,15 @@ impl OnlineFeatures {
                 Wanted::View(view, at) => {
                     let (read, declared) = (columns.view(view), &self.set.views[view].columns.columns);
                     let values = (0..row_count).map(|row| read.values[row * declared.len() + at].clone());
-                    Column::of(values, declared[at].kind, read.as_of, |row| read.known[row])
+                    let any_pushed = read.pushed.iter().any(Option::is_some);
+                    let pushed = if any_pushed { read.pushed.clone() } else { Vec::new() };
+                    let times = Times { at: read.as_of, count: row_count, pushed };
+                    Column::of(values, declared[at].kind, times, |row| read.known[row])
                 }
                 Wanted::Request(at) => {
                     let (kind, values) = columns.computed(at)?;
-                    Column::of(values.iter().cloned(), *kind, columns.oldest().unwrap_or(now), |_| true)
+                    let times = Times::same(columns.oldest().unwrap_or(now), row_count);
+                    Column::of(values.iter().cloned(), *kind, times, |_| true)
                 }
             });
         }
@@ -171,6 +186,6 @@ fn given(values: &[Json]) -> Column {
     Column {
         values: Values::Given(values.to_vec()),
         statuses: values.iter().map(status).collect(),
-        event_timestamps: Repeated { at: NO_TIME, count: values.len() },
+        event_timestamps: Times::same(NO_TIME, values.len()),
     }
 }

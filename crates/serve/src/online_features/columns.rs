@@ -60,7 +60,7 @@ impl<'a> Columns<'a> {
     /// Reads a view unless it was read already.
     pub(super) fn read(&mut self, view: usize) -> Result<(), FeatureError> {
         if self.views[view].is_none() {
-            let ServedView { columns, entity } = &self.features.set.views[view];
+            let ServedView { columns, entity, .. } = &self.features.set.views[view];
             let keys = keys(self.request, &columns.name, entity, self.row_count)?;
             self.views[view] = Some(self.features.views.read(columns, &keys, self.now)?);
         }

@@ -6,6 +6,7 @@
 mod answer;
 mod catalog;
 mod columns;
+mod push;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use answer::FeatureAnswer;
 pub use catalog::{Catalog, FeatureEntry, Read, SourceLineage};
 pub use columns::Used;
 pub(crate) use columns::typed;
+pub use push::{CheckedPush, PUSH_ROWS_MAX, PushError, PushRequest, RowMistake};
 pub use request::FeatureRequest;
 
 use crate::recommend::artifact::RequestFeature;
@@ -52,6 +54,8 @@ pub struct ServedView {
     pub columns: ViewColumns,
     /// Its key columns.
     pub entity: Vec<KeyColumn>,
+    /// Whether its values only come from outside: then no materialization is missed.
+    pub is_pushed: bool,
 }
 
 /// A key column of a view.

@@ -20,6 +20,7 @@ pub(crate) fn set() -> FeatureSet {
     let view = |name: &str, key: &str, columns: Vec<ViewColumn>| ServedView {
         columns: ViewColumns { name: name.into(), columns },
         entity: vec![KeyColumn { name: key.into(), is_number: true }],
+        is_pushed: false,
     };
     let user = vec![
         column("orders", Type::Int, Value::Int(0)),
@@ -171,4 +172,34 @@ fn mistakes_name_what_is_wrong() {
     );
     store.set_down(true);
     check(json!({"features": ["user:price"], "entities": user}), "features cannot be fetched");
+}
+
+#[test]
+fn pushed_rows_are_checked_and_read_at_once() {
+    use super::{PushError, PushRequest};
+    let features = features(&Arc::default());
+    let now = Timestamp(65_000_000);
+    let request = |rows: Json| -> PushRequest {
+        serde_json::from_value(json!({"view": "user", "rows": rows})).expect("the form of a push")
+    };
+    let row =
+        json!({"user_id": 1, "time": "1970-01-01T00:00:40Z", "orders": 9, "price": 4, "first": "1970-01-01T00:00:06Z"});
+    let checked = features.check_push(&request(json!([row])), now).expect("it fits");
+    features.push(&checked).expect("the store is up");
+    let asked = json!({"features": ["user:orders", "user:price", "user:first"], "entities": {"user_id": [1, 2]}});
+    let answer = ask(&features, asked).expect("known features");
+    assert_eq!(answer["results"][1]["values"], json!([9, 1]));
+    assert_eq!(answer["results"][2]["values"], json!([4.0, null]), "a whole number is a float where one is declared");
+    let times = json!(["1970-01-01T00:00:40Z", "1970-01-01T00:00:20Z"]);
+    assert_eq!(answer["results"][3]["event_timestamps"], times);
+
+    let many: Vec<Json> = (0..150).map(|_| json!({"user_id": 1})).collect();
+    match features.check_push(&request(many.into()), now) {
+        Err(PushError::Rows { count, mistakes }) => assert_eq!((count, mistakes.len()), (600, 100)),
+        other => panic!("{other:?}"),
+    }
+    for (rows, part) in [(json!([]), "0 rows"), (vec![row; 1_001].into(), "1001 rows; a push has 1 to 1000")] {
+        let error = features.check_push(&request(rows), now).expect_err("a wrong number of rows");
+        assert!(error.to_string().contains(part), "{error}");
+    }
 }

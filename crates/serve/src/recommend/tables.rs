@@ -263,7 +263,9 @@ pub struct ViewRows {
     pub values: Vec<Value>,
     /// Whether the table knows each entity.
     pub known: Vec<bool>,
-    /// As of when they are.
+    /// For each entity whose values were pushed, their time.
+    pub pushed: Vec<Option<Timestamp>>,
+    /// As of when the others are.
     pub as_of: Timestamp,
 }
 
@@ -282,6 +284,7 @@ pub fn read_view(
         let mut as_of = None;
         let mut values = Vec::with_capacity(keys.len() * view.columns.len());
         let mut known = Vec::with_capacity(keys.len());
+        let mut pushed = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(CHUNK_KEYS) {
             let borrowed: Vec<&[u8]> = chunk.iter().map(Vec::as_slice).collect();
             let snapshot = store.get(table, &borrowed)?;
@@ -289,6 +292,7 @@ pub fn read_view(
             if *as_of.get_or_insert(now) != now {
                 continue 'again;
             }
+            pushed.extend(snapshot.pushed);
             for row in snapshot.values {
                 known.push(row.is_some());
                 match row {
@@ -303,7 +307,7 @@ pub fn read_view(
             Some(as_of) => as_of,
             None => store.as_of(table)?.ok_or_else(absent)?,
         };
-        return Ok(ViewRows { values, known, as_of });
+        return Ok(ViewRows { values, known, pushed, as_of });
     }
     Err(TableError::Restless { table: table.to_owned() })
 }

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use paceline_core::Timestamp;
-use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Snapshot, Version};
+use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Pushed, PushedRow, Snapshot, Version};
 
 use super::layer::{Kind, MERGE_FACTOR, tagged};
-use super::{check_change, check_key, check_row, check_table_name};
+use super::pushed::PushedRows;
+use super::{check_change, check_key, check_pushed, check_row, check_table_name};
 
 /// Rows are written in batches of at most this many.
 const BATCH_ROWS: usize = 1_000;
@@ -43,6 +44,7 @@ pub struct EmbeddedOnlineStore {
     directory: PathBuf,
     database: Database,
     pointers: Keyspace,
+    pushed: PushedRows,
     tables: RwLock<HashMap<String, Published>>,
     next_version: AtomicU64,
     /// Held while a pointer is compared and moved.
@@ -159,10 +161,12 @@ impl EmbeddedOnlineStore {
             tables.insert(name, Published { version, layers: layers.into() });
         }
         let swept = sweep(&database, &pointers, &tables).map_err(failed)?;
+        let pushed = PushedRows::open(&database).map_err(failed)?;
         Ok(EmbeddedOnlineStore {
             directory: directory.to_owned(),
             database,
             pointers,
+            pushed,
             tables: RwLock::new(tables),
             next_version: AtomicU64::new(newest_version.max(swept) + 1),
             moving: Mutex::new(()),
@@ -266,6 +270,8 @@ impl EmbeddedOnlineStore {
         let is_kept = |layer: &Layer| published.layers.iter().any(|kept| kept.number == layer.number);
         let replaced = replaced.iter().flat_map(|replaced| replaced.layers.iter());
         replaced.filter(|layer| !is_kept(layer)).for_each(|layer| self.discard(layer.rows.clone()));
+        // What fails here is never read again, and deleted after the next version.
+        let _ = self.pushed.sweep(&self.database, table, published.version.as_of);
         Ok(())
     }
 
@@ -331,9 +337,17 @@ impl OnlineStore for EmbeddedOnlineStore {
         published
     }
 
+    fn push(&self, table: &str, rows: &[PushedRow]) -> Result<Vec<Pushed>, OnlineError> {
+        check_pushed(table, rows)?;
+        let as_of = || self.published(table).map(|published| published.version.as_of);
+        self.pushed.push(&self.database, table, rows, as_of).map_err(|error| self.failed(&error))
+    }
+
     fn get(&self, table: &str, keys: &[&[u8]]) -> Result<Snapshot, OnlineError> {
+        // Before the version: see `pushed.rs`.
+        let pushed = self.pushed.get(table, keys).map_err(|error| self.failed(&error))?;
         let Some(published) = self.published(table) else {
-            return Ok(Snapshot { as_of: None, values: vec![None; keys.len()] });
+            return Ok(Snapshot::of_version(None, vec![None; keys.len()]).with_pushed(pushed));
         };
         let read = |key: &&[u8]| {
             if key.is_empty() || key.len() > super::KEY_BYTES_MAX {
@@ -347,39 +361,45 @@ impl OnlineStore for EmbeddedOnlineStore {
             Ok(None)
         };
         let values = keys.iter().map(read).collect::<Result<_, OnlineError>>()?;
-        Ok(Snapshot { as_of: Some(published.version.as_of), values })
+        Ok(Snapshot::of_version(Some(published.version.as_of), values).with_pushed(pushed))
     }
 
     fn erase(&self, table: &str, keys: &[&[u8]]) -> Result<u64, OnlineError> {
         check_table_name(table)?;
         let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(current) = self.published(table) else { return Ok(0) };
+        let _pushing = self.pushed.lock();
+        let is_key = |key: &&[u8]| check_key(table, key).is_ok();
+        let keys: Vec<&[u8]> = keys.iter().copied().filter(is_key).collect::<BTreeSet<_>>().into_iter().collect();
+        let erased = self.get(table, &keys)?.values.iter().flatten().count() as u64;
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        let mut erased = 0;
-        for key in keys.iter().copied().collect::<BTreeSet<&[u8]>>() {
-            if check_key(table, key).is_err() {
-                continue;
-            }
-            let mut newest = None;
-            for layer in &*current.layers {
-                if let Some(stored) = layer.rows.get(key).map_err(|error| self.failed(&error))? {
-                    newest.get_or_insert_with(|| layer.kind.value(stored.to_vec()).is_some());
-                }
-            }
-            erased += u64::from(newest == Some(true));
+        let pushed = self.pushed.get(table, &keys).map_err(|error| self.failed(&error))?;
+        for (key, _) in keys.iter().zip(pushed).filter(|(_, row)| row.is_some()) {
+            self.pushed.remove(&mut batch, table, key);
+        }
+        let pushed_count = batch.len();
+        let current = self.published(table);
+        for layer in current.iter().flat_map(|current| current.layers.iter().rev()) {
             // The oldest first, so that nobody who reads meanwhile sees an older value.
-            if newest.is_some() {
-                current.layers.iter().rev().for_each(|layer| batch.remove(&layer.rows, key));
+            for key in &keys {
+                if layer.rows.contains_key(key).map_err(|error| self.failed(&error))? {
+                    batch.remove(&layer.rows, *key);
+                }
             }
         }
         if batch.is_empty() {
             return Ok(0);
         }
-        let number = self.next_version.fetch_add(1, Ordering::Relaxed);
-        let published = Published { version: Version { number, ..current.version }, ..current };
-        batch.insert(&self.pointers, table.as_bytes(), Pointer::of(&published).to_bytes());
+        let changed = current.filter(|_| batch.len() > pushed_count).map(|current| {
+            let number = self.next_version.fetch_add(1, Ordering::Relaxed);
+            Published { version: Version { number, ..current.version }, ..current }
+        });
+        if let Some(changed) = &changed {
+            batch.insert(&self.pointers, table.as_bytes(), Pointer::of(changed).to_bytes());
+        }
         batch.commit().map_err(|error| self.failed(&error))?;
-        self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), published);
+        if let Some(changed) = changed {
+            self.tables.write().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), changed);
+        }
         Ok(erased)
     }
 
@@ -389,7 +409,7 @@ impl OnlineStore for EmbeddedOnlineStore {
                 visit(&entry.key().map_err(|error| self.failed(&error))?);
             }
         }
-        Ok(())
+        self.pushed.visit_keys(table, visit).map_err(|error| self.failed(&error))
     }
 
     fn version(&self, table: &str) -> Result<Option<Version>, OnlineError> {
@@ -481,7 +501,7 @@ mod tests {
             assert_eq!(store.publish_change("t", base, Timestamp(i64::from(step)), &mut changes).unwrap(), 3);
             let layers = store.published("t").unwrap().layers.len();
             assert!(layers <= 6, "{layers} layers after {step} changes");
-            assert_eq!(store.database.list_keyspace_names().len(), layers + 1, "nothing else is kept");
+            assert_eq!(store.database.list_keyspace_names().len(), layers + 2, "nothing else is kept");
         }
         drop(store);
         let store = EmbeddedOnlineStore::open(directory.path()).unwrap();
@@ -503,7 +523,7 @@ mod tests {
         drop(store);
 
         let store = EmbeddedOnlineStore::open(directory.path()).unwrap();
-        assert_eq!(store.database.list_keyspace_names().len(), 2, "the pointers and one version");
+        assert_eq!(store.database.list_keyspace_names().len(), 3, "pointers, pushed rows and one version");
         publish(&store, 3, 1);
         assert_eq!(store.get("users", &[b"k\0"]).unwrap().values, [Some(vec![3])]);
         assert!(store.database.keyspace_exists(&rows_keyspace(100)), "a swept version's number is not used again");

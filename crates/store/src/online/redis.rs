@@ -7,6 +7,7 @@
 //! | `paceline:online:{T}:current` | the pointer: `1 <version> <as of> <rows>`, or after a change `2 <version> <as of>` and each layer's `<version>:<rows>:<kind>`, the newest first |
 //! | `paceline:online:{T}:versions` | a counter, so that no version's number is used twice |
 //! | `paceline:online:{T}:rows:<version>` | a hash of the keys and values that the version wrote |
+//! | `paceline:online:{T}:pushed` | a hash of the keys of pushed rows, each to its time (20 digits) and value |
 //!
 //! `as of` is microseconds since 1970 plus 2^63, in 20 digits: as text it orders as the time does, which Lua's floating
 //! point numbers would not.
@@ -21,10 +22,12 @@ use std::sync::{PoisonError, RwLock};
 use redis::{Connection, FromRedisValue, RedisResult, Script};
 
 use paceline_core::Timestamp;
-use paceline_core::online::{OnlineChange, OnlineError, OnlineRow, OnlineStore, Snapshot, Version};
+use paceline_core::online::{
+    OnlineChange, OnlineError, OnlineRow, OnlineStore, Pushed, PushedRow, PushedValue, Snapshot, Version,
+};
 
 use super::layer::{Kind, MERGE_FACTOR, tagged};
-use super::{check_change, check_row, check_table_name};
+use super::{check_change, check_pushed, check_row, check_table_name};
 use crate::redis_pool::{PoolError, RedisOptions, RedisPool};
 
 /// Rows are sent in commands of at most this many, so that neither side buffers a whole table.
@@ -34,6 +37,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 const UNFINISHED_TTL_S: u64 = 600;
 /// A read that meets this many publishes in a row gives up: they must be milliseconds apart.
 const READ_ATTEMPTS_MAX: usize = 16;
+
+/// Digits of a time in a pointer or before a pushed value.
+const TIME_DIGITS: usize = 20;
 
 /// What [`MOVE_POINTER`] answers when the table is not the version that a change was made for.
 const MOVED: &str = "moved";
@@ -83,45 +89,90 @@ end
 return false
 ";
 
-/// Takes keys out of every layer of a table, in one step.
+/// Writes pushed rows unless the store holds something newer, in one step.
 ///
-/// KEYS: pointer, counter of versions. ARGV: prefix of rows keys, then keys. Answers how many of them had a value. The new
+/// KEYS: pushed rows, pointer. ARGV: per row its key, time and value. Answers, per row, the newer time that stays, else an
+/// empty text.
+const PUSH: &str = r"
+local current = redis.call('GET', KEYS[2])
+local as_of = current and string.match(current, '^[12] %d+ (%d+) .+$')
+if current and not as_of then
+  return redis.error_reply('PACELINE the pointer ' .. KEYS[2] .. ' was not written by this version of Paceline')
+end
+local answer = {}
+for i = 1, #ARGV, 3 do
+  local newest = as_of or ''
+  local stored = redis.call('HGET', KEYS[1], ARGV[i])
+  if stored and string.sub(stored, 1, 20) > newest then newest = string.sub(stored, 1, 20) end
+  if newest > ARGV[i + 1] then
+    answer[#answer + 1] = newest
+  else
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ARGV[i + 2])
+    answer[#answer + 1] = ''
+  end
+end
+return answer
+";
+
+/// Deletes pushed rows that a version has outdated.
+///
+/// KEYS: pushed rows. ARGV: as of when the version is, then keys.
+const SWEEP: &str = r"
+for i = 2, #ARGV do
+  local stored = redis.call('HGET', KEYS[1], ARGV[i])
+  if stored and string.sub(stored, 1, 20) < ARGV[1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+return false
+";
+
+/// Takes keys out of every layer of a table and out of its pushed rows, in one step.
+///
+/// KEYS: pointer, counter of versions, pushed rows. ARGV: prefix of rows keys, then keys. Answers how many of them had a value. The new
 /// pointer keeps a change that is being made for the old one from being applied.
 const ERASE: &str = r"
 local current = redis.call('GET', KEYS[1])
-if not current then return 0 end
-local format, version, as_of, rest = string.match(current, '^([12]) (%d+) (%d+) (.+)$')
-if not format then
-  return redis.error_reply('PACELINE the pointer ' .. KEYS[1] .. ' was not written by this version of Paceline')
-end
+local format, version, as_of, rest
 local layers = {}
-if format == '1' then
-  layers[1] = { version, tonumber(rest), 'r' }
-else
-  for number, rows, kind in string.gmatch(rest, '(%d+):(%d+):(%a)') do
-    layers[#layers + 1] = { number, tonumber(rows), kind }
+if current then
+  format, version, as_of, rest = string.match(current, '^([12]) (%d+) (%d+) (.+)$')
+  if not format then
+    return redis.error_reply('PACELINE the pointer ' .. KEYS[1] .. ' was not written by this version of Paceline')
+  end
+  if format == '1' then
+    layers[1] = { version, tonumber(rest), 'r' }
+  else
+    for number, rows, kind in string.gmatch(rest, '(%d+):(%d+):(%a)') do
+      layers[#layers + 1] = { number, tonumber(rows), kind }
+    end
   end
 end
 local erased, removed = 0, 0
 for i = 2, #ARGV do
-  local known = false
+  local known, has_value = false, false
   for _, layer in ipairs(layers) do
     local stored = redis.call('HGET', ARGV[1] .. layer[1], ARGV[i])
     if stored then
-      if not known and (layer[3] == 'r' or string.byte(stored, 1) == 1) then erased = erased + 1 end
+      if not known then has_value = layer[3] == 'r' or string.byte(stored, 1) == 1 end
       known = true
       redis.call('HDEL', ARGV[1] .. layer[1], ARGV[i])
       layer[2] = layer[2] - 1
       removed = removed + 1
     end
   end
+  local pushed = redis.call('HGET', KEYS[3], ARGV[i])
+  if pushed then
+    has_value = has_value or not as_of or string.sub(pushed, 1, 20) >= as_of
+    redis.call('HDEL', KEYS[3], ARGV[i])
+  end
+  if has_value then erased = erased + 1 end
 end
-if removed == 0 then return 0 end
-local pointer = string.format('2 %.0f %s', redis.call('INCR', KEYS[2]), as_of)
-for _, layer in ipairs(layers) do
-  pointer = pointer .. string.format(' %s:%.0f:%s', layer[1], layer[2], layer[3])
+if removed > 0 then
+  local pointer = string.format('2 %.0f %s', redis.call('INCR', KEYS[2]), as_of)
+  for _, layer in ipairs(layers) do
+    pointer = pointer .. string.format(' %s:%.0f:%s', layer[1], layer[2], layer[3])
+  end
+  redis.call('SET', KEYS[1], pointer)
 end
-redis.call('SET', KEYS[1], pointer)
 return erased
 ";
 
@@ -138,6 +189,8 @@ pub struct RedisOnlineStore {
     pool: RedisPool,
     move_pointer: Script,
     erase: Script,
+    push: Script,
+    sweep: Script,
     /// The pointers last seen; a wrong one costs a round trip, never a wrong value.
     believed: RwLock<HashMap<String, Pointer>>,
 }
@@ -226,8 +279,14 @@ impl RedisOnlineStore {
     /// [`OnlineError::Unreachable`] when it does not, [`OnlineError::Broken`] for a URL or log in that cannot work.
     pub fn connect(url: &str, options: RedisOptions) -> Result<Self, OnlineError> {
         let pool = RedisPool::new(url, options).map_err(|error| pool_error("redis", error))?;
-        let (move_pointer, erase) = (Script::new(MOVE_POINTER), Script::new(ERASE));
-        let store = RedisOnlineStore { pool, move_pointer, erase, believed: RwLock::default() };
+        let store = RedisOnlineStore {
+            pool,
+            move_pointer: Script::new(MOVE_POINTER),
+            erase: Script::new(ERASE),
+            push: Script::new(PUSH),
+            sweep: Script::new(SWEEP),
+            believed: RwLock::default(),
+        };
         store.ping()?;
         Ok(store)
     }
@@ -268,27 +327,38 @@ impl RedisOnlineStore {
         Pointer::parse(&text).map(Some).ok_or_else(unknown)
     }
 
-    /// The values in `pointer`'s version, how many of its hashes exist, and the pointer after that.
-    fn read_rows(&self, table: &str, pointer: &Pointer, keys: &[&[u8]]) -> Result<RowsAndPointer, OnlineError> {
-        let hashes: Vec<String> = pointer.layers.iter().map(|layer| self.rows_key(table, layer.number)).collect();
+    /// The values in `pointer`'s version and the rows pushed above it, how many of the version's hashes exist, and the
+    /// pointer after that.
+    ///
+    /// Pushed rows come first: a version that becomes current after they were read is at least as new as what they are
+    /// compared with.
+    fn read_rows(&self, table: &str, pointer: Option<&Pointer>, keys: &[&[u8]]) -> Result<RowsAndPointer, OnlineError> {
+        let layers = pointer.map_or(&[][..], |pointer| &pointer.layers);
+        let hashes: Vec<String> = layers.iter().map(|layer| self.rows_key(table, layer.number)).collect();
         let mut pipeline = redis::pipe();
+        pipeline.cmd("HMGET").arg(self.key(table, "pushed")).arg(keys);
         for hash in &hashes {
             pipeline.cmd("HMGET").arg(hash).arg(keys);
         }
-        pipeline.cmd("EXISTS").arg(&hashes);
+        // Without hashes it answers for a key that is never there.
+        pipeline.cmd("EXISTS").arg(&hashes).arg(self.key(table, "none"));
         pipeline.cmd("GET").arg(self.key(table, "current"));
         let read = self.pool.read(|connection| {
             let mut answers: Vec<redis::Value> = pipeline.query(connection)?;
             let current: Option<String> = FromRedisValue::from_redis_value(answers.pop().unwrap_or(redis::Value::Nil))?;
             let existing: u64 = FromRedisValue::from_redis_value(answers.pop().unwrap_or(redis::Value::Nil))?;
-            let layers: Vec<Vec<Option<Vec<u8>>>> =
+            let found: Vec<Vec<Option<Vec<u8>>>> =
                 answers.into_iter().map(FromRedisValue::from_redis_value).collect::<Result<_, _>>()?;
-            Ok((layers, existing, current))
+            Ok((found, existing, current))
         });
-        let (layers, existing, current) = read.map_err(|error| self.failed(error))?;
+        let (found, existing, current) = read.map_err(|error| self.failed(error))?;
+        let mut found = found.into_iter();
+        let pushed = found.next().unwrap_or_default().into_iter();
+        let pushed = pushed.map(|stored| stored.map(|stored| self.pushed_row(table, &stored)).transpose());
+        let pushed = pushed.collect::<Result<_, _>>()?;
         // `None` until a layer knows the key.
         let mut values: Vec<Option<Option<Vec<u8>>>> = vec![None; keys.len()];
-        for (layer, found) in pointer.layers.iter().zip(layers) {
+        for (layer, found) in layers.iter().zip(found) {
             for (value, found) in values.iter_mut().zip(found) {
                 if value.is_none() {
                     *value = found.map(|stored| layer.kind.value(stored));
@@ -296,7 +366,56 @@ impl RedisOnlineStore {
             }
         }
         let values = values.into_iter().map(Option::flatten).collect();
-        Ok(RowsAndPointer { values, existing, current: self.parse(table, current)? })
+        Ok(RowsAndPointer { values, pushed, existing, current: self.parse(table, current)? })
+    }
+
+    fn pushed_row(&self, table: &str, stored: &[u8]) -> Result<PushedValue, OnlineError> {
+        let parts = stored.split_at_checked(TIME_DIGITS);
+        let row = parts.and_then(|(time, value)| Some((parse_time(std::str::from_utf8(time).ok()?)?, value.to_vec())));
+        row.ok_or_else(|| self.broken(format!("a pushed row of table {table:?} is in an unknown format")))
+    }
+
+    fn visit_hash(&self, hash: &str, visit: &mut dyn FnMut(&[u8])) -> Result<(), OnlineError> {
+        let mut cursor = 0u64;
+        loop {
+            let scan = |connection: &mut Connection| {
+                redis::cmd("HSCAN").arg(hash).arg(cursor).arg("COUNT").arg(CHUNK_ROWS).query(connection)
+            };
+            let found: (u64, Vec<OnlineRow>) = self.pool.read(scan).map_err(|error| self.failed(error))?;
+            found.1.iter().for_each(|(key, _)| visit(key));
+            cursor = found.0;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes pushed rows that a version as of `as_of` has outdated.
+    fn sweep_pushed(&self, table: &str, as_of: Timestamp) -> Result<(), PoolError> {
+        let (pushed_key, as_of) = (self.key(table, "pushed"), ordered_text(as_of));
+        let mut cursor = 0u64;
+        loop {
+            let found: (u64, Vec<OnlineRow>) = self.pool.read(|connection| {
+                redis::cmd("HSCAN").arg(&pushed_key).arg(cursor).arg("COUNT").arg(CHUNK_ROWS).query(connection)
+            })?;
+            let is_older =
+                |(_, stored): &&OnlineRow| stored.get(..TIME_DIGITS).is_some_and(|time| time < as_of.as_bytes());
+            let older: Vec<&OnlineRow> = found.1.iter().filter(is_older).collect();
+            if !older.is_empty() {
+                self.pool.read(|connection| {
+                    let mut script = self.sweep.key(&pushed_key);
+                    script.arg(&as_of);
+                    older.iter().for_each(|(key, _)| {
+                        script.arg(key.as_slice());
+                    });
+                    script.invoke::<()>(connection)
+                })?;
+            }
+            cursor = found.0;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Sends all rows to `rows_key`; returns how many there were and how many distinct keys.
@@ -421,6 +540,8 @@ impl RedisOnlineStore {
         });
         let (rows, pointer) = published.map_err(|error| self.failed(error))??;
         self.believe(table, Some(pointer));
+        // What fails here is never read again, and deleted after the next version.
+        let _ = self.sweep_pushed(table, as_of);
         Ok(rows)
     }
 
@@ -453,6 +574,7 @@ impl RedisOnlineStore {
 
 struct RowsAndPointer {
     values: Vec<Option<Vec<u8>>>,
+    pushed: Vec<Option<PushedValue>>,
     /// Hashes that exist; one without rows does not.
     existing: u64,
     current: Option<Pointer>,
@@ -490,22 +612,42 @@ impl OnlineStore for RedisOnlineStore {
         self.publish_layer(table, as_of, Some(&current), &mut rows)
     }
 
+    fn push(&self, table: &str, rows: &[PushedRow]) -> Result<Vec<Pushed>, OnlineError> {
+        check_pushed(table, rows)?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Repeated after a broken connection it finds its own rows, which as equally old it writes again.
+        let answer: Vec<String> = self
+            .pool
+            .write(|connection| {
+                let mut script = self.push.key(self.key(table, "pushed"));
+                script.key(self.key(table, "current"));
+                for row in rows {
+                    script.arg(row.key.as_slice()).arg(ordered_text(row.time)).arg(row.value.as_slice());
+                }
+                script.invoke(connection)
+            })
+            .map_err(|error| self.failed(error))?;
+        let outcome = |newer: &String| match newer.as_str() {
+            "" => Pushed::Written,
+            newer => Pushed::Older(parse_time(newer).unwrap_or(Timestamp::MAX)),
+        };
+        Ok(answer.iter().map(outcome).collect())
+    }
+
     fn get(&self, table: &str, keys: &[&[u8]]) -> Result<Snapshot, OnlineError> {
+        if keys.is_empty() {
+            return Ok(Snapshot::of_version(self.as_of(table)?, Vec::new()));
+        }
         let mut pointer = match self.believed(table) {
             Some(pointer) => Some(pointer),
             None => self.read_pointer(table)?,
         };
-        if keys.is_empty() {
-            let as_of = self.as_of(table)?;
-            return Ok(Snapshot { as_of, values: Vec::new() });
-        }
         for _ in 0..READ_ATTEMPTS_MAX {
-            let Some(tried) = pointer else {
-                return Ok(Snapshot { as_of: None, values: vec![None; keys.len()] });
-            };
-            let read = self.read_rows(table, &tried, keys)?;
-            if read.current.as_ref() == Some(&tried) {
-                let rows = tried.layers.iter().map(|layer| layer.rows);
+            let read = self.read_rows(table, pointer.as_ref(), keys)?;
+            if read.current == pointer {
+                let rows = pointer.iter().flat_map(|pointer| &pointer.layers).map(|layer| layer.rows);
                 if read.existing < rows.clone().filter(|rows| *rows > 0).count() as u64 {
                     return Err(self.broken(format!(
                         "of the {} rows of table {table:?} some are gone; is maxmemory-policy noeviction? Publish it \
@@ -513,7 +655,8 @@ impl OnlineStore for RedisOnlineStore {
                         rows.sum::<u64>()
                     )));
                 }
-                return Ok(Snapshot { as_of: Some(tried.version.as_of), values: read.values });
+                let as_of = pointer.map(|pointer| pointer.version.as_of);
+                return Ok(Snapshot::of_version(as_of, read.values).with_pushed(read.pushed));
             }
             self.believe(table, read.current.clone());
             pointer = read.current;
@@ -529,7 +672,8 @@ impl OnlineStore for RedisOnlineStore {
                 .pool
                 .write(|connection| {
                     let mut script = self.erase.key(self.key(table, "current"));
-                    script.key(self.key(table, "versions")).arg(self.key(table, "rows:"));
+                    script.key(self.key(table, "versions")).key(self.key(table, "pushed"));
+                    script.arg(self.key(table, "rows:"));
                     keys.iter().for_each(|key| {
                         script.arg(*key);
                     });
@@ -542,26 +686,12 @@ impl OnlineStore for RedisOnlineStore {
     }
 
     fn visit_keys(&self, table: &str, visit: &mut dyn FnMut(&[u8])) -> Result<(), OnlineError> {
+        self.visit_hash(&self.key(table, "pushed"), visit)?;
         let mut pointer = self.read_pointer(table)?;
         for _ in 0..READ_ATTEMPTS_MAX {
             let Some(visited) = pointer else { return Ok(()) };
             for layer in &visited.layers {
-                let rows_key = self.rows_key(table, layer.number);
-                let mut cursor = 0u64;
-                loop {
-                    let found: (u64, Vec<OnlineRow>) = self
-                        .pool
-                        .read(|connection| {
-                            let mut scan = redis::cmd("HSCAN");
-                            scan.arg(&rows_key).arg(cursor).arg("COUNT").arg(CHUNK_ROWS).query(connection)
-                        })
-                        .map_err(|error| self.failed(error))?;
-                    found.1.iter().for_each(|(key, _)| visit(key));
-                    cursor = found.0;
-                    if cursor == 0 {
-                        break;
-                    }
-                }
+                self.visit_hash(&self.rows_key(table, layer.number), visit)?;
             }
             // Layers that were replaced meanwhile may have been deleted before they were visited.
             pointer = self.read_pointer(table)?;

@@ -17,6 +17,7 @@ use paceline_core::random;
 use paceline_store::{EmbeddedEventLog, EmbeddedOnlineStore, RedisOnlineStore, RedisOptions};
 use paceline_testkit::event_log_suite::{check_extent, event, read_all};
 use paceline_testkit::online_suite::{change_marked, publish_marked, read_marked};
+use paceline_testkit::push_suite::{found, pushed};
 
 use crate::redis_server::RedisServer;
 
@@ -33,6 +34,7 @@ fn writer() {
     match task.as_str() {
         "embedded online" => publish_forever(&EmbeddedOnlineStore::open(place.as_ref()).unwrap()),
         "redis online" => publish_forever(&RedisOnlineStore::connect(&place, RedisOptions::default()).unwrap()),
+        "embedded pushes" => push_forever(&EmbeddedOnlineStore::open(place.as_ref()).unwrap()),
         "embedded events" => append_forever(&EmbeddedEventLog::open(place.as_ref()).unwrap()),
         "trimmed events" => append_and_trim_forever(&EmbeddedEventLog::open(place.as_ref()).unwrap()),
         other => panic!("unknown task {other:?}"),
@@ -53,6 +55,15 @@ fn publish_forever(store: &dyn OnlineStore) {
         let write = if as_of == 1 || as_of % 3 == 0 { publish_marked } else { change_marked };
         write(store, "t", as_of, ROWS).unwrap();
         acknowledge(&as_of.to_string());
+    }
+}
+
+/// Three keys together, the times going up.
+fn push_forever(store: &dyn OnlineStore) {
+    let first = found(store, "p", 0).0.map_or(1, |time| time + 1);
+    for time in first.. {
+        store.push("p", &[pushed(0, time), pushed(1, time), pushed(2, time)]).unwrap();
+        acknowledge(&time.to_string());
     }
 }
 
@@ -152,6 +163,19 @@ fn a_killed_publisher_leaves_a_whole_table_on_the_server() {
     let keys: Vec<String> = redis::cmd("KEYS").arg("paceline:online:{t}:rows:*").query(&mut connection).unwrap();
     let lasting = keys.iter().filter(|key| redis::cmd("TTL").arg(key).query::<i64>(&mut connection).unwrap() == -1);
     assert_eq!(lasting.count(), 1, "all versions but the current one expire: {keys:?}");
+}
+
+#[test]
+fn a_killed_pusher_leaves_what_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    for (round, count, wait) in moments("pushes") {
+        let acknowledged = run_and_kill("embedded pushes", directory.path().to_str().unwrap(), count, wait);
+        let last: i64 = acknowledged.last().unwrap().parse().unwrap();
+        let store = EmbeddedOnlineStore::open(directory.path()).unwrap();
+        let times = [0, 1, 2].map(|row| found(&store, "p", row).0.unwrap());
+        assert!((last..=last + 1).contains(&times[0]), "round {round}: {last} was acknowledged, {times:?} are there");
+        assert!(times.iter().all(|time| *time == times[0]), "round {round}: all of a call or none: {times:?}");
+    }
 }
 
 #[test]

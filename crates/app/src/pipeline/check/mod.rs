@@ -7,6 +7,7 @@ mod columns;
 mod features;
 mod model;
 mod operate;
+mod pushed;
 mod sources;
 mod split;
 
@@ -43,6 +44,7 @@ pub(super) fn check(raw: &RawPipeline, tree: &Node, text: &str, folder: &Path, s
     checker.name();
     let sources = checker.sources();
     let views = checker.views(&sources);
+    let pushed = checker.pushed();
     let request_features = checker.request_features();
     let parts = checker.model(&sources);
     let optimize = checker.optimize();
@@ -57,6 +59,7 @@ pub(super) fn check(raw: &RawPipeline, tree: &Node, text: &str, folder: &Path, s
         sources,
         pinned: pinned(raw),
         views,
+        pushed,
         request_features,
         encoders: raw.encode.iter().map(|(column, encoder)| (column.clone(), encoder.to_spec())).collect(),
         model: parts.and_then(ModelParts::into_model),

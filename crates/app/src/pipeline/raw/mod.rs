@@ -7,6 +7,7 @@
 mod features;
 mod model;
 mod operate;
+mod pushed;
 mod sources;
 mod split;
 
@@ -20,6 +21,7 @@ pub use model::{
     RawTeacher, Task,
 };
 pub use operate::{Experiment, Monitor, RawExperiment, RawOptimize, Retrain, Serve};
+pub use pushed::{FeatureType, KeyType, RawPushed};
 pub use sources::{Format, RawAdbc, RawSource, TimeUnit};
 pub use split::{RawColumnSplit, RawRandomSplit, RawSplit, RawSplitColumn};
 
@@ -41,6 +43,9 @@ pub struct RawPipeline {
     /// The feature views, each under a name of its own, and `request` for request-time features.
     #[serde(default)]
     pub features: RawFeatures,
+    /// Feature views whose values come from outside, each under a name of its own.
+    #[serde(default)]
+    pub pushed: IndexMap<String, RawPushed>,
     /// How a text column becomes numbers: column of the model's source, or `"view.feature"`, to its encoder.
     #[serde(default)]
     pub encode: IndexMap<String, RawEncoder>,
