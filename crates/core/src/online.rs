@@ -164,6 +164,12 @@ pub trait OnlineStore: Send + Sync + fmt::Debug {
     /// Reads `keys` from one version of `table` and the rows pushed above it.
     fn get(&self, table: &str, keys: &[&[u8]]) -> Result<Snapshot, OnlineError>;
 
+    /// As [`OnlineStore::get`] of several tables with their keys, in as few requests to the store as can be. The values of
+    /// one table are of one version; different tables may be of different times, as in separate calls.
+    fn get_tables(&self, asked: &[(&str, &[&[u8]])]) -> Result<Vec<Snapshot>, OnlineError> {
+        asked.iter().map(|(table, keys)| self.get(table, keys)).collect()
+    }
+
     /// Takes `keys` out of `table`, pushed rows and all values too, wherever it keeps them, and makes what is left a version of the same
     /// time; returns how many of the keys had a value. Unlike a change that removes them, it leaves no older value behind
     /// the current one. A change that is being made for the version before is not applied any more. Without a value

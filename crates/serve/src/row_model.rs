@@ -103,13 +103,12 @@ impl RowModel {
         }
         let mut features: Vec<Vec<Value>> = vec![Vec::new(); rows.len()];
         let (mut oldest, mut views) = (None, Vec::with_capacity(self.views.len()));
-        for (view, entity) in &self.views {
-            let keys = rows
-                .iter()
-                .enumerate()
-                .map(|(row, fields)| key_of(fields, entity).map_err(|column| key_error(row, view, column)))
-                .collect::<Result<Vec<_>, _>>()?;
-            let read = self.fetch(view, &keys)?;
+        let keys = |(view, entity): &(ViewColumns, Vec<String>)| {
+            let key = |(row, fields)| key_of(fields, entity).map_err(|column| key_error(row, view, column));
+            rows.iter().enumerate().map(key).collect::<Result<Vec<_>, RowError>>()
+        };
+        let keys: Vec<Vec<Vec<u8>>> = self.views.iter().map(keys).collect::<Result<_, _>>()?;
+        for ((view, _), read) in self.views.iter().zip(self.fetch(&keys)?) {
             oldest = Some(oldest.map_or(read.as_of, |known: Timestamp| known.min(read.as_of)));
             for (row, values) in features.iter_mut().zip(read.values.chunks(view.columns.len().max(1))) {
                 row.extend_from_slice(values);
@@ -121,8 +120,11 @@ impl RowModel {
         Ok((Scores { scores: self.predictor.predict_rows(&rows, workspace)?, as_of: oldest }, views))
     }
 
-    fn fetch(&self, view: &ViewColumns, keys: &[Vec<u8>]) -> Result<ViewRows, TableError> {
-        let read = self.sources.read(view, keys, now());
+    /// The rows of all views, each for its keys.
+    fn fetch(&self, keys: &[Vec<Vec<u8>>]) -> Result<Vec<ViewRows>, TableError> {
+        let wanted: Vec<(&ViewColumns, &[Vec<u8>])> =
+            self.views.iter().zip(keys).map(|((view, _), keys)| (view, keys.as_slice())).collect();
+        let read = self.sources.read_all(&wanted, now());
         if let Err(TableError::Store(error)) = &read {
             self.health.failed(&error.to_string());
         }

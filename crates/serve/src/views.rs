@@ -5,7 +5,7 @@ use std::sync::Arc;
 use paceline_core::online::{OnlineError, Pushed, PushedRow};
 use paceline_core::{OnlineStore, Timestamp, Value};
 
-use crate::recommend::tables::{TableError, ViewColumns, ViewRows, read_view, view_table};
+use crate::recommend::tables::{TableError, ViewColumns, ViewRows, WantedRows, read_view, read_views, view_table};
 use crate::streams::Streams;
 
 /// The views of one pipeline.
@@ -39,6 +39,23 @@ impl Views {
         read_view(&*self.store, &view_table(&self.pipeline, &view.name), view, keys)
     }
 
+    /// As [`Views::read`] of several views, each with its keys; those of the store in one request to it.
+    ///
+    /// # Errors
+    /// [`TableError`].
+    pub fn read_all(&self, wanted: &[(&ViewColumns, &[Vec<u8>])], now: Timestamp) -> Result<Vec<ViewRows>, TableError> {
+        let mut read: Vec<Option<ViewRows>> = Vec::with_capacity(wanted.len());
+        for (view, keys) in wanted {
+            let streamed = self.streams.as_ref().and_then(|streams| streams.read(view, keys, now));
+            read.push(streamed.transpose()?);
+        }
+        let stored: Vec<_> = wanted.iter().zip(&read).filter(|(_, read)| read.is_none()).map(|(it, _)| *it).collect();
+        let tables: Vec<String> = stored.iter().map(|(view, _)| view_table(&self.pipeline, &view.name)).collect();
+        let stored = stored.iter().zip(&tables).map(|((view, keys), table)| WantedRows { table, view, keys });
+        let mut stored = read_views(&*self.store, &stored.collect::<Vec<_>>())?.into_iter();
+        Ok(read.into_iter().filter_map(|read| read.or_else(|| stored.next())).collect())
+    }
+
     /// The values of one entity in all `views`, in order, and the oldest time as of which one of them is.
     ///
     /// # Errors
@@ -51,8 +68,9 @@ impl Views {
     ) -> Result<(Vec<Value>, Option<Timestamp>), TableError> {
         let mut values = Vec::new();
         let mut oldest = None;
-        for view in views {
-            let read = self.read(view, &[key.to_vec()], now)?;
+        let keys = [key.to_vec()];
+        let wanted: Vec<(&ViewColumns, &[Vec<u8>])> = views.iter().map(|view| (view, keys.as_slice())).collect();
+        for read in self.read_all(&wanted, now)? {
             oldest = Some(oldest.map_or(read.as_of, |known: Timestamp| known.min(read.as_of)));
             values.extend(read.values);
         }

@@ -28,6 +28,7 @@ pub fn check_online_store(store: &dyn OnlineStore) {
     a_change_is_refused_unless_it_fits(store);
     readers_see_one_version_of_changes(store);
     erased_keys_are_gone_from_every_layer(store);
+    several_tables_read_as_one_by_one(store);
 }
 
 /// Key number `row` of a test table.
@@ -333,6 +334,31 @@ fn readers_see_one_version_of_changes(store: &dyn OnlineStore) {
             outcome.unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
+}
+
+fn several_tables_read_as_one_by_one(store: &dyn OnlineStore) {
+    let keys: Vec<Vec<u8>> = [0, 3, 99, 1].map(key).to_vec();
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    let asked: [(&str, &[&[u8]]); 5] = [
+        ("several-a", &keys),
+        ("several-none", &keys[..2]),
+        ("several-b", &keys[1..]),
+        ("several-a", &[]),
+        ("several-b", &keys),
+    ];
+    for as_of in 1..4 {
+        publish_marked(store, "several-a", as_of, 5).expect("newer");
+        match as_of {
+            1 => publish_marked(store, "several-b", 10, 4).expect("the first"),
+            _ => change_marked(store, "several-b", 10 * as_of, 4).expect("newer"),
+        };
+        let read = store.get_tables(&asked).expect("a read");
+        let one_by_one = asked.iter().map(|(table, keys)| store.get(table, keys).expect("a read"));
+        assert_eq!(read, one_by_one.collect::<Vec<_>>(), "as of {as_of}");
+        let times = read.iter().map(|snapshot| snapshot.as_of.map(|as_of| as_of.0)).collect::<Vec<_>>();
+        assert_eq!(times, [Some(as_of), None, Some(10 * as_of), Some(as_of), Some(10 * as_of)]);
+    }
+    assert_eq!(store.get_tables(&[]).expect("nothing"), []);
 }
 
 fn visited(store: &dyn OnlineStore, table: &str) -> BTreeSet<Vec<u8>> {

@@ -146,11 +146,10 @@ impl OnlineFeatures {
         let wanted = request.wanted(self, row_count)?;
         let feature_names = request.names(self, &wanted)?;
         let mut columns = Columns::new(self, request, row_count, now);
-        for wanted in &wanted {
-            if let Wanted::View(view, _) = wanted {
-                columns.read(*view)?;
-            }
-        }
+        columns.read(wanted.iter().filter_map(|wanted| match wanted {
+            Wanted::View(view, _) => Some(*view),
+            Wanted::Request(_) => None,
+        }))?;
         let last = wanted.iter().filter_map(|wanted| match wanted {
             Wanted::Request(at) => Some(*at),
             Wanted::View(..) => None,

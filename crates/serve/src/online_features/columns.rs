@@ -57,12 +57,22 @@ impl<'a> Columns<'a> {
         Columns { features, request, row_count, now, views, computed: Vec::new() }
     }
 
-    /// Reads a view unless it was read already.
-    pub(super) fn read(&mut self, view: usize) -> Result<(), FeatureError> {
-        if self.views[view].is_none() {
-            let ServedView { columns, entity, .. } = &self.features.set.views[view];
-            let keys = keys(self.request, &columns.name, entity, self.row_count)?;
-            self.views[view] = Some(self.features.views.read(columns, &keys, self.now)?);
+    /// Reads views, at once, unless they were read already.
+    pub(super) fn read(&mut self, views: impl Iterator<Item = usize>) -> Result<(), FeatureError> {
+        let mut wanted: Vec<usize> = views.filter(|view| self.views[*view].is_none()).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let keys_of = |view: &usize| {
+            let ServedView { columns, entity, .. } = &self.features.set.views[*view];
+            Ok((columns, keys(self.request, &columns.name, entity, self.row_count)?))
+        };
+        let asked: Vec<(&ViewColumns, Vec<Vec<u8>>)> =
+            wanted.iter().map(keys_of).collect::<Result<_, FeatureError>>()?;
+        let asked: Vec<(&ViewColumns, &[Vec<u8>])> =
+            asked.iter().map(|(view, keys)| (*view, keys.as_slice())).collect();
+        let read = self.features.views.read_all(&asked, self.now)?;
+        for (view, rows) in wanted.into_iter().zip(read) {
+            self.views[view] = Some(rows);
         }
         Ok(())
     }
@@ -94,9 +104,7 @@ impl<'a> Columns<'a> {
     /// Computes the request-time features up to and with `last`, from every view whose key is given.
     pub(super) fn compute(&mut self, last: usize) -> Result<(), FeatureError> {
         let (request, features) = (self.request, self.features);
-        for view in (0..self.views.len()).filter(|view| request.gives_key_of(features, *view)) {
-            self.read(view)?;
-        }
+        self.read((0..features.set.views.len()).filter(|view| request.gives_key_of(features, *view)))?;
         let fields = request.entities.iter().chain(&request.request_context);
         let fields: Vec<(&String, Type, Vec<Value>)> = fields
             .map(|(name, values)| typed(name, values).map(|(kind, values)| (name, kind, values)))

@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use paceline_core::online::OnlineError;
+use paceline_core::online::{OnlineError, Snapshot};
 use paceline_core::value::{decode_values, encode_values};
 use paceline_core::{Digest, EntityKey, KeyPart, OnlineStore, Timestamp, Value};
 use paceline_features::expression::Type;
@@ -269,6 +269,62 @@ pub struct ViewRows {
     pub as_of: Timestamp,
 }
 
+/// A view's table with the view and the keys that are wanted of it.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedRows<'a> {
+    /// The table.
+    pub table: &'a str,
+    /// The view.
+    pub view: &'a ViewColumns,
+    /// The keys.
+    pub keys: &'a [Vec<u8>],
+}
+
+/// The values of several views, each for its keys in order and from one version of its table; all in one request to the
+/// store where none wants more than a thousand.
+///
+/// # Errors
+/// [`TableError`].
+pub fn read_views(store: &dyn OnlineStore, wanted: &[WantedRows<'_>]) -> Result<Vec<ViewRows>, TableError> {
+    if wanted.len() < 2 || wanted.iter().any(|wanted| wanted.keys.is_empty() || wanted.keys.len() > CHUNK_KEYS) {
+        return wanted.iter().map(|wanted| read_view(store, wanted.table, wanted.view, wanted.keys)).collect();
+    }
+    let keys: Vec<Vec<&[u8]>> = wanted.iter().map(|wanted| wanted.keys.iter().map(Vec::as_slice).collect()).collect();
+    let asked: Vec<(&str, &[&[u8]])> =
+        wanted.iter().zip(&keys).map(|(wanted, keys)| (wanted.table, keys.as_slice())).collect();
+    let snapshots = store.get_tables(&asked)?;
+    let rows = |(wanted, snapshot): (&WantedRows<'_>, Snapshot)| {
+        let WantedRows { table, view, keys } = *wanted;
+        let as_of = snapshot.as_of.ok_or_else(|| TableError::Absent { table: table.to_owned() })?;
+        let mut rows = ViewRows {
+            values: Vec::with_capacity(keys.len() * view.columns.len()),
+            known: Vec::with_capacity(keys.len()),
+            pushed: Vec::with_capacity(keys.len()),
+            as_of,
+        };
+        rows.take(table, view, snapshot)?;
+        Ok(rows)
+    };
+    wanted.iter().zip(snapshots).map(rows).collect()
+}
+
+impl ViewRows {
+    /// Adds the rows of a snapshot.
+    fn take(&mut self, table: &str, view: &ViewColumns, snapshot: Snapshot) -> Result<(), TableError> {
+        self.pushed.extend(snapshot.pushed);
+        for row in snapshot.values {
+            self.known.push(row.is_some());
+            match row {
+                Some(bytes) => view
+                    .decode(&bytes, &mut self.values)
+                    .map_err(|cause| TableError::Mismatch { table: table.to_owned(), cause })?,
+                None => self.values.extend(view.missing()),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The values of one view for `keys`, in order; up to a thousand keys in one request to the store.
 ///
 /// # Errors
@@ -282,9 +338,12 @@ pub fn read_view(
     let absent = || TableError::Absent { table: table.to_owned() };
     'again: for _ in 0..READ_ATTEMPTS_MAX {
         let mut as_of = None;
-        let mut values = Vec::with_capacity(keys.len() * view.columns.len());
-        let mut known = Vec::with_capacity(keys.len());
-        let mut pushed = Vec::with_capacity(keys.len());
+        let mut rows = ViewRows {
+            values: Vec::with_capacity(keys.len() * view.columns.len()),
+            known: Vec::with_capacity(keys.len()),
+            pushed: Vec::with_capacity(keys.len()),
+            as_of: Timestamp::MIN,
+        };
         for chunk in keys.chunks(CHUNK_KEYS) {
             let borrowed: Vec<&[u8]> = chunk.iter().map(Vec::as_slice).collect();
             let snapshot = store.get(table, &borrowed)?;
@@ -292,22 +351,13 @@ pub fn read_view(
             if *as_of.get_or_insert(now) != now {
                 continue 'again;
             }
-            pushed.extend(snapshot.pushed);
-            for row in snapshot.values {
-                known.push(row.is_some());
-                match row {
-                    Some(bytes) => view
-                        .decode(&bytes, &mut values)
-                        .map_err(|cause| TableError::Mismatch { table: table.to_owned(), cause })?,
-                    None => values.extend(view.missing()),
-                }
-            }
+            rows.take(table, view, snapshot)?;
         }
-        let as_of = match as_of {
+        rows.as_of = match as_of {
             Some(as_of) => as_of,
             None => store.as_of(table)?.ok_or_else(absent)?,
         };
-        return Ok(ViewRows { values, known, pushed, as_of });
+        return Ok(rows);
     }
     Err(TableError::Restless { table: table.to_owned() })
 }

@@ -333,9 +333,16 @@ impl RedisOnlineStore {
     /// Pushed rows come first: a version that becomes current after they were read is at least as new as what they are
     /// compared with.
     fn read_rows(&self, table: &str, pointer: Option<&Pointer>, keys: &[&[u8]]) -> Result<RowsAndPointer, OnlineError> {
+        let mut pipeline = redis::pipe();
+        self.ask_rows(&mut pipeline, table, pointer, keys);
+        let answers = self.pool.read(|connection| pipeline.query(connection)).map_err(|error| self.failed(error))?;
+        self.answered_rows(table, pointer, keys.len(), answers)
+    }
+
+    /// Adds what [`RedisOnlineStore::answered_rows`] reads: a command for pushed rows, one a layer, and two.
+    fn ask_rows(&self, pipeline: &mut redis::Pipeline, table: &str, pointer: Option<&Pointer>, keys: &[&[u8]]) {
         let layers = pointer.map_or(&[][..], |pointer| &pointer.layers);
         let hashes: Vec<String> = layers.iter().map(|layer| self.rows_key(table, layer.number)).collect();
-        let mut pipeline = redis::pipe();
         pipeline.cmd("HMGET").arg(self.key(table, "pushed")).arg(keys);
         for hash in &hashes {
             pipeline.cmd("HMGET").arg(hash).arg(keys);
@@ -343,21 +350,31 @@ impl RedisOnlineStore {
         // Without hashes it answers for a key that is never there.
         pipeline.cmd("EXISTS").arg(&hashes).arg(self.key(table, "none"));
         pipeline.cmd("GET").arg(self.key(table, "current"));
-        let read = self.pool.read(|connection| {
-            let mut answers: Vec<redis::Value> = pipeline.query(connection)?;
+    }
+
+    fn answered_rows(
+        &self,
+        table: &str,
+        pointer: Option<&Pointer>,
+        key_count: usize,
+        mut answers: Vec<redis::Value>,
+    ) -> Result<RowsAndPointer, OnlineError> {
+        let layers = pointer.map_or(&[][..], |pointer| &pointer.layers);
+        let read = || {
             let current: Option<String> = FromRedisValue::from_redis_value(answers.pop().unwrap_or(redis::Value::Nil))?;
             let existing: u64 = FromRedisValue::from_redis_value(answers.pop().unwrap_or(redis::Value::Nil))?;
             let found: Vec<Vec<Option<Vec<u8>>>> =
                 answers.into_iter().map(FromRedisValue::from_redis_value).collect::<Result<_, _>>()?;
             Ok((found, existing, current))
-        });
-        let (found, existing, current) = read.map_err(|error| self.failed(error))?;
+        };
+        let read: Result<_, redis::ParsingError> = read();
+        let (found, existing, current) = read.map_err(|error| self.broken(format!("table {table:?}: {error}")))?;
         let mut found = found.into_iter();
         let pushed = found.next().unwrap_or_default().into_iter();
         let pushed = pushed.map(|stored| stored.map(|stored| self.pushed_row(table, &stored)).transpose());
         let pushed = pushed.collect::<Result<_, _>>()?;
         // `None` until a layer knows the key.
-        let mut values: Vec<Option<Option<Vec<u8>>>> = vec![None; keys.len()];
+        let mut values: Vec<Option<Option<Vec<u8>>>> = vec![None; key_count];
         for (layer, found) in layers.iter().zip(found) {
             for (value, found) in values.iter_mut().zip(found) {
                 if value.is_none() {
@@ -367,6 +384,19 @@ impl RedisOnlineStore {
         }
         let values = values.into_iter().map(Option::flatten).collect();
         Ok(RowsAndPointer { values, pushed, existing, current: self.parse(table, current)? })
+    }
+
+    /// What was read of the version that `pointer` names, which was still the current one.
+    fn snapshot(&self, table: &str, pointer: Option<&Pointer>, read: RowsAndPointer) -> Result<Snapshot, OnlineError> {
+        let rows = pointer.into_iter().flat_map(|pointer| &pointer.layers).map(|layer| layer.rows);
+        if read.existing < rows.clone().filter(|rows| *rows > 0).count() as u64 {
+            return Err(self.broken(format!(
+                "of the {} rows of table {table:?} some are gone; is maxmemory-policy noeviction? Publish it again",
+                rows.sum::<u64>()
+            )));
+        }
+        let as_of = pointer.map(|pointer| pointer.version.as_of);
+        Ok(Snapshot::of_version(as_of, read.values).with_pushed(read.pushed))
     }
 
     fn pushed_row(&self, table: &str, stored: &[u8]) -> Result<PushedValue, OnlineError> {
@@ -647,21 +677,49 @@ impl OnlineStore for RedisOnlineStore {
         for _ in 0..READ_ATTEMPTS_MAX {
             let read = self.read_rows(table, pointer.as_ref(), keys)?;
             if read.current == pointer {
-                let rows = pointer.iter().flat_map(|pointer| &pointer.layers).map(|layer| layer.rows);
-                if read.existing < rows.clone().filter(|rows| *rows > 0).count() as u64 {
-                    return Err(self.broken(format!(
-                        "of the {} rows of table {table:?} some are gone; is maxmemory-policy noeviction? Publish it \
-                         again",
-                        rows.sum::<u64>()
-                    )));
-                }
-                let as_of = pointer.map(|pointer| pointer.version.as_of);
-                return Ok(Snapshot::of_version(as_of, read.values).with_pushed(read.pushed));
+                return self.snapshot(table, pointer.as_ref(), read);
             }
             self.believe(table, read.current.clone());
             pointer = read.current;
         }
         Err(self.restless(table))
+    }
+
+    fn get_tables(&self, asked: &[(&str, &[&[u8]])]) -> Result<Vec<Snapshot>, OnlineError> {
+        let mut pipeline = redis::pipe();
+        let mut pointers = Vec::with_capacity(asked.len());
+        for (table, keys) in asked {
+            // A table whose version is not known yet is read alone below.
+            let pointer = self.believed(table).filter(|_| !keys.is_empty());
+            if let Some(pointer) = &pointer {
+                self.ask_rows(&mut pipeline, table, Some(pointer), keys);
+            }
+            pointers.push(pointer);
+        }
+        let mut answers = Vec::new().into_iter();
+        if pointers.iter().any(Option::is_some) {
+            let read = |connection: &mut Connection| pipeline.query::<Vec<redis::Value>>(connection);
+            answers = self.pool.read(read).map_err(|error| self.failed(error))?.into_iter();
+        }
+        let mut snapshots = Vec::with_capacity(asked.len());
+        for ((table, keys), pointer) in asked.iter().zip(pointers) {
+            let read = match &pointer {
+                Some(known) => {
+                    let own = answers.by_ref().take(known.layers.len() + 3).collect();
+                    Some(self.answered_rows(table, Some(known), keys.len(), own)?)
+                }
+                None => None,
+            };
+            snapshots.push(match read {
+                Some(read) if read.current == pointer => self.snapshot(table, pointer.as_ref(), read)?,
+                Some(read) => {
+                    self.believe(table, read.current);
+                    self.get(table, keys)?
+                }
+                None => self.get(table, keys)?,
+            });
+        }
+        Ok(snapshots)
     }
 
     fn erase(&self, table: &str, keys: &[&[u8]]) -> Result<u64, OnlineError> {
