@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: ## bring LightGBM's library (official wheel, checked) and the servers that tests start
+setup: ## bring LightGBM and ADBC drivers (official wheels, checked) and the servers that tests start
 	@scripts/setup
 
 demo: setup ## the case study end to end on a synthetic shop: writes out/demo/report.html, ends with the ladder

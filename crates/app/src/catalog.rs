@@ -111,7 +111,7 @@ fn of_view(
         entity: view.entity.clone(),
         source: Some(SourceLineage {
             name: source.name.clone(),
-            location: source.path.clone(),
+            location: source.place(),
             filter: source.filter.clone(),
         }),
         reads,

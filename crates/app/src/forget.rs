@@ -354,7 +354,8 @@ fn not_reached(pipeline: &Pipeline, entity: &Entity) -> Vec<String> {
             format!(
                 "rows of [sources.{}] at {}: unless they are removed there, features and lists come back with the next \
                  materialization that writes the entity, such as a full one",
-                source.name, source.path
+                source.name,
+                source.place()
             )
         })
         .collect();

@@ -31,11 +31,11 @@ impl Digest {
     /// # Errors
     /// The first piece that could not be had.
     pub fn of_pieces<P: AsRef<[u8]>, E>(pieces: impl IntoIterator<Item = Result<P, E>>) -> Result<Self, E> {
-        let mut hasher = blake3::Hasher::new();
+        let mut digester = Digester::default();
         for piece in pieces {
-            hasher.update(piece?.as_ref());
+            digester.add(piece?.as_ref());
         }
-        Ok(Digest(*hasher.finalize().as_bytes()))
+        Ok(digester.digest())
     }
 
     /// The 32 bytes.
@@ -48,6 +48,23 @@ impl Digest {
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
+    }
+}
+
+/// Hashes a content that comes in pieces over time; where it was cut does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Digester(blake3::Hasher);
+
+impl Digester {
+    /// Adds the next piece.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of what was added so far, that of [`Digest::of`].
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
     }
 }
 

@@ -28,7 +28,7 @@ pub mod scorer;
 pub mod time;
 pub mod value;
 
-pub use digest::Digest;
+pub use digest::{Digest, Digester};
 pub use event::{Event, EventLog, Offset};
 pub use key::{EntityKey, KeyPart};
 pub use manifest::Manifest;

@@ -1,6 +1,6 @@
 //! Everything durable: source tables, the online store, the event log, the artifact registry.
 //!
-//! - [`sources`]: [`SourceReader`] streams Parquet and CSV tables as Arrow batches; [`to_timestamps`] reads a time
+//! - [`sources`]: [`SourceReader`] streams Parquet and CSV tables and queries as Arrow batches; [`to_timestamps`] reads a time
 //!   column of any usual type; [`write_table`] writes result tables, whole or not at all.
 //! - [`online`]: [`EmbeddedOnlineStore`] and [`RedisOnlineStore`], tables that are replaced as a whole.
 //! - [`events`]: [`EmbeddedEventLog`] and [`RedisEventLog`], append-only and idempotent by id.
@@ -22,7 +22,8 @@ pub use events::{EmbeddedEventLog, RedisEventLog};
 pub use online::{EmbeddedOnlineStore, RedisOnlineStore};
 pub use redis_pool::RedisOptions;
 pub use sources::{
-    Format, SourceError, SourceFile, SourceReader, SourceSpec, TableWriter, WriteError, to_timestamps, write_table,
+    DatabaseDriver, DatabaseQuery, Format, Location, SourceError, SourceFile, SourceReader, SourceSpec, TableWriter,
+    WriteError, to_timestamps, write_table,
 };
 pub use streams::StreamFiles;
 

@@ -9,11 +9,13 @@ use paceline_core::{Digest, Period, Timestamp};
 use paceline_features::FeatureView;
 use paceline_features::encode::EncoderSpec;
 use paceline_features::expression::Type;
+use paceline_store::{DatabaseQuery, Location, SourceSpec};
 use serde::Serialize;
 
 use super::raw::{
     Als, Candidates, Experiment, Format, FutureLabel, Monitor, RawTeacher, Retrain, Serve, Task, TimeUnit,
 };
+use crate::stores::without_password;
 
 /// A pipeline without mistakes, as far as the file alone can tell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,10 +71,9 @@ pub struct PushedView {
 pub struct Source {
     /// Its name.
     pub name: String,
-    /// File, directory, pattern or URL, as the pipeline file says it.
-    pub path: String,
-    /// File format.
-    pub format: Format,
+    /// Where its rows are.
+    #[serde(flatten)]
+    pub input: SourceInput,
     /// Column of the event time; `None` for a static source.
     pub event_time: Option<String>,
     /// Unit of integer time columns.
@@ -87,6 +88,46 @@ pub struct Source {
     pub filter: Option<String>,
     /// Derived columns in order; each sees the file's columns and those before it.
     pub columns: Vec<NamedExpression>,
+}
+
+/// Where the rows of a source are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum SourceInput {
+    /// In files.
+    Files {
+        /// File, directory, pattern or URL, as the pipeline file says it.
+        path: String,
+        /// File format.
+        format: Format,
+    },
+    /// In a database. Written out, it holds no password.
+    Database {
+        /// What it is asked.
+        adbc: DatabaseQuery,
+    },
+}
+
+impl Source {
+    /// What the store reads.
+    #[must_use]
+    pub fn to_spec(&self) -> SourceSpec {
+        match &self.input {
+            SourceInput::Files { path, format } => {
+                SourceSpec { format: Some(format.to_store()), ..SourceSpec::new(&self.name, path) }
+            }
+            SourceInput::Database { adbc } => SourceSpec::at(&self.name, Location::Query(adbc.clone())),
+        }
+    }
+
+    /// Where its rows are, without user and password.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.input {
+            SourceInput::Files { path, .. } => shown(path),
+            SourceInput::Database { adbc } => adbc.shown(),
+        }
+    }
 }
 
 /// A SQL scalar expression with the name of its result.
@@ -309,4 +350,31 @@ pub fn resolve(folder: &Path, path: &str) -> String {
         return path.to_owned();
     }
     folder.join(path).display().to_string()
+}
+
+/// Local paths and the keys of a bucket may hold an `@`; the user and password of a URL are not shown.
+fn shown(path: &str) -> String {
+    match path.split_once("://") {
+        Some(("s3", place)) => match place.split_once('/') {
+            Some((bucket, key)) => format!("{}/{key}", without_password(&format!("s3://{bucket}"))),
+            None => without_password(path),
+        },
+        Some(_) => without_password(path),
+        None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_place_of_files_is_shown_without_passwords() {
+        for (path, shown) in [
+            ("sales.parquet", "sales.parquet"),
+            ("week@home/sales.parquet", "week@home/sales.parquet"),
+            ("s3://key:secret@bucket/sales", "s3://bucket/sales"),
+            ("s3://bucket/week@home/sales", "s3://bucket/week@home/sales"),
+        ] {
+            assert_eq!(super::shown(path), shown);
+        }
+    }
 }

@@ -29,12 +29,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
+use paceline_store::Location;
 use toml::de::DeTable;
 
 pub use check::Schemas;
 pub use checked::{
     ColumnSplit, Cuts, Goal, Model, NamedExpression, NamedTeacher, Optimize, Pipeline, PushedView, RandomSplit,
-    Recommend, RowModel, Source, Split, Teacher, TimeSplit, TunePart, resolve,
+    Recommend, RowModel, Source, SourceInput, Split, Teacher, TimeSplit, TunePart, resolve,
 };
 pub use metric::{default_metric, metrics_of};
 pub use mistake::{Mistake, Mistakes, Weight};
@@ -60,13 +61,13 @@ pub struct PipelineFile {
     mistakes: Vec<Mistake>,
 }
 
-/// Where a source's files are, as far as the file alone can tell.
+/// Where a source's rows are, as far as the file alone can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePlace {
     /// The source's name.
     pub name: String,
-    /// File, directory, pattern or URL, as the pipeline file says it.
-    pub path: String,
+    /// Files or a query, as the pipeline file says it.
+    pub location: Location,
     /// The given format; `None` where the endings of file names decide.
     pub format: Option<Format>,
 }
@@ -127,11 +128,15 @@ impl PipelineFile {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// Where the files of each source are, so that a caller can read their columns before [`PipelineFile::check`].
+    /// Where the rows of each source are, so that a caller can read their columns before [`PipelineFile::check`].
     #[must_use]
     pub fn source_places(&self) -> Vec<SourcePlace> {
         let place = |(name, source): (&String, &raw::RawSource)| {
-            Some(SourcePlace { name: name.clone(), path: source.path.clone()?, format: source.format })
+            let location = match &source.adbc {
+                Some(adbc) => Location::Query(adbc.to_store()?),
+                None => Location::Files(source.path.clone()?),
+            };
+            Some(SourcePlace { name: name.clone(), location, format: source.format })
         };
         self.raw.sources.iter().filter_map(place).collect()
     }

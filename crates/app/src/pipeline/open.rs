@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use paceline_store::{SourceReader, SourceSpec};
+use paceline_store::{Location, SourceReader, SourceSpec};
 
 use super::mistake::split_help;
 use super::{Mistakes, Pipeline, PipelineFile, Schemas};
@@ -33,14 +33,18 @@ impl PipelineFile {
         let mut schemas = Schemas::new();
         for place in self.source_places() {
             let format = place.format.map(super::Format::to_store);
-            let spec = SourceSpec { format, ..SourceSpec::new(&place.name, &place.path) };
+            let key = match place.location {
+                Location::Files(_) => "path",
+                Location::Query(_) => "adbc",
+            };
+            let spec = SourceSpec { format, ..SourceSpec::at(&place.name, place.location) };
             match SourceReader::open(&spec, self.folder()) {
                 Ok(reader) => {
                     schemas.insert(place.name, reader.schema());
                 }
                 Err(error) => {
                     let (message, help) = split_help(&error.to_string());
-                    let mistake = self.mistake(&["sources", &place.name, "path"], message, help);
+                    let mistake = self.mistake(&["sources", &place.name, key], message, help);
                     self.add(mistake);
                 }
             }

@@ -8,35 +8,22 @@ use paceline_learn::search::{Break, Budget, Judged, Rejection, Search};
 
 use crate::pipeline::{Optimize, Pipeline};
 use crate::report::{self, Report};
-use crate::stores;
 use crate::tables::Reading;
 
 /// How many steps are named when nothing holds the budget.
 const NEAREST_MISSES: usize = 3;
 
-/// What was read of a source.
-pub fn source_data(path: &str, table: &SourceTable, reading: Reading) -> report::SourceData {
+/// What was read of a source at `path`, which holds no password.
+pub fn source_data(path: String, table: &SourceTable, reading: Reading) -> report::SourceData {
     let times = table.event_time.as_deref().unwrap_or_default();
     report::SourceData {
         name: table.name.clone(),
-        path: shown(path),
+        path,
         digest: reading.digest.to_string(),
         rows: reading.rows_read as u64,
         rows_used: table.rows.num_rows() as u64,
         first: times.iter().min().copied(),
         last: times.iter().max().copied(),
-    }
-}
-
-/// Local paths and the keys of a bucket may hold an `@`; the user and password of a URL are not shown.
-fn shown(path: &str) -> String {
-    match path.split_once("://") {
-        Some(("s3", place)) => match place.split_once('/') {
-            Some((bucket, key)) => format!("{}/{key}", stores::without_password(&format!("s3://{bucket}"))),
-            None => stores::without_password(path),
-        },
-        Some(_) => stores::without_password(path),
-        None => path.to_owned(),
     }
 }
 
@@ -114,19 +101,4 @@ pub fn rejected(search: &Search, bootstrap: Bootstrap) -> Result<Vec<report::Rej
         })
     };
     search.rejected.iter().map(rejected).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn reports_show_no_password() {
-        for (path, shown) in [
-            ("sales.parquet", "sales.parquet"),
-            ("week@home/sales.parquet", "week@home/sales.parquet"),
-            ("s3://key:secret@bucket/sales", "s3://bucket/sales"),
-            ("s3://bucket/week@home/sales", "s3://bucket/week@home/sales"),
-        ] {
-            assert_eq!(super::shown(path), shown);
-        }
-    }
 }

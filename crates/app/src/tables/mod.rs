@@ -16,7 +16,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use paceline_core::{Digest, Timestamp};
 use paceline_features::SourceTable;
 use paceline_features::expression::{Program, Type, with_column};
-use paceline_store::{SourceReader, SourceSpec};
+use paceline_store::SourceReader;
 
 use crate::pipeline::{Source, TimeUnit};
 use times::Place;
@@ -72,7 +72,7 @@ impl<'a> SourceRows<'a> {
     /// When its files cannot be read or its expressions do not fit their columns.
     pub fn open(source: &'a Source, folder: &Path) -> anyhow::Result<Self> {
         let reader =
-            SourceReader::open(&spec_of(source), folder).with_context(|| format!("[sources.{}]", source.name))?;
+            SourceReader::open(&source.to_spec(), folder).with_context(|| format!("[sources.{}]", source.name))?;
         let mut columns = readable_columns(&reader.schema());
         let mut derived = Vec::new();
         let compile = |what: &str, text: &str, columns: &[(String, Type)]| {
@@ -265,7 +265,7 @@ pub fn load(source: &Source, folder: &Path) -> anyhow::Result<SourceTable> {
 /// What was read for a source in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Digest of the files' content.
+    /// Digest of the content of the files, or of the rows of the query.
     pub digest: Digest,
     /// Rows of the files, before `where`.
     pub rows_read: usize,
@@ -357,10 +357,6 @@ fn extend(times: &mut Option<Vec<Timestamp>>, more: Option<Vec<Timestamp>>) {
     if let (Some(times), Some(more)) = (times, more) {
         times.extend(more);
     }
-}
-
-fn spec_of(source: &Source) -> SourceSpec {
-    SourceSpec { format: Some(source.format.to_store()), ..SourceSpec::new(&source.name, &source.path) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::Outcome;
 use crate::messages::Terminal;
 use crate::pipeline::mistake::split_help;
 use crate::pipeline::rows::check_rows;
-use crate::pipeline::{Goal, Mistakes, Pipeline, PipelineFile, Teacher, Weight};
+use crate::pipeline::{Goal, Mistakes, Pipeline, PipelineFile, SourceInput, Teacher, Weight};
 use crate::tables::profile::SourceProfile;
 
 /// Find all mistakes of a pipeline at once: in the file, in its expressions and in the tables that it names.
@@ -66,12 +66,16 @@ fn check(mut file: PipelineFile, terminal: &Terminal) -> Report {
     let mut mistakes = Vec::new();
     let mut profiles = Vec::new();
     for source in &pipeline.sources {
-        let progress = terminal.progress(&format!("reading {}", source.path), None);
+        let progress = terminal.progress(&format!("reading {}", source.place()), None);
         match SourceProfile::read(source, file.folder(), |rows| progress.inc(rows)) {
             Ok(profile) => profiles.push(profile),
             Err(error) => {
                 let (message, help) = split_help(&format!("{}", error.root_cause()));
-                mistakes.push(file.mistake(&["sources", &source.name, "path"], message, help));
+                let key = match source.input {
+                    SourceInput::Files { .. } => "path",
+                    SourceInput::Database { .. } => "adbc",
+                };
+                mistakes.push(file.mistake(&["sources", &source.name, key], message, help));
             }
         }
     }

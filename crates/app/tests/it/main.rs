@@ -6,10 +6,12 @@ mod bad_input;
 mod bad_runs;
 mod binary;
 mod command_line;
+mod databases;
 mod events;
 mod features;
 mod object_server;
 mod plan;
+mod postgres_server;
 mod push;
 mod recommender;
 #[path = "../../../store/tests/it/redis_server.rs"]

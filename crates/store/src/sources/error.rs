@@ -180,6 +180,37 @@ pub enum SourceError {
         /// What the network said.
         cause: String,
     },
+    /// The library that speaks with a database is not there.
+    #[error(
+        "no ADBC driver for {driver}, looked for at {tried}; `make setup` brings it into .runtime/lib of the project, \
+         `pip install {wheel}` into Python's packages, or {variable} names the library"
+    )]
+    NoDriver {
+        /// The driver.
+        driver: &'static str,
+        /// Every place and what was wrong there.
+        tried: String,
+        /// The Python package that holds it.
+        wheel: String,
+        /// The environment variable that names it.
+        variable: &'static str,
+    },
+    /// The database does not let in who asks, or does not answer; retrying may help.
+    #[error("{database} cannot be opened: {cause}; is it up, and are host, port, user and password in `uri` right?")]
+    NoConnection {
+        /// Which database, without user and password.
+        database: String,
+        /// What the driver said.
+        cause: String,
+    },
+    /// The database refuses the query, or broke off.
+    #[error("the query on {database} failed: {cause}; correct `query`, or try it in the database's own shell")]
+    Query {
+        /// Which database, without user and password.
+        database: String,
+        /// What the database said.
+        cause: String,
+    },
     /// The storage failed; retrying may help.
     #[error("{location} cannot be read: {cause}")]
     Storage {

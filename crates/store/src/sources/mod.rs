@@ -1,4 +1,5 @@
-//! Source tables: Parquet and CSV files, directories and globs, read as a stream of Arrow batches.
+//! Source tables: Parquet and CSV files, directories and globs, and what a database answers to a query, read as a stream
+//! of Arrow batches.
 //!
 //! A location is a path relative to a base directory, an absolute path, a `file://` URL, or an `s3://bucket/key` URL of
 //! S3 or a server that speaks like it, which the environment names; it names a file, a directory (its files, recursively,
@@ -27,8 +28,11 @@
 
 mod columns;
 mod csv;
+mod database;
+mod digest;
 mod error;
 mod event_time;
+mod files;
 mod location;
 mod objects;
 mod parquet;
@@ -37,8 +41,9 @@ mod s3;
 mod write;
 
 pub use csv::CsvType;
+pub use database::{DatabaseDriver, DatabaseQuery};
 pub use error::SourceError;
 pub use event_time::to_timestamps;
 pub use location::SourceFile;
-pub use reader::{Format, SourceReader, SourceSpec};
+pub use reader::{Format, Location, SourceReader, SourceSpec};
 pub use write::{TableWriter, WriteError, write_table};

@@ -99,7 +99,7 @@ impl Checker<'_> {
             if schema.field_with_name(&column.name).is_ok() {
                 self.mistake_in_key(
                     &path,
-                    format!("the files of [sources.{name}] already have a column {:?}", column.name),
+                    format!("the {} of [sources.{name}] already have a column {:?}", self.rows_of(name), column.name),
                     "give the derived column another name",
                 );
                 continue;
@@ -155,12 +155,20 @@ impl Checker<'_> {
         }
     }
 
+    /// What a source's columns come from.
+    fn rows_of(&self, source: &str) -> &'static str {
+        match self.raw.sources.get(source).is_some_and(|source| source.adbc.is_some()) {
+            true => "rows of the query",
+            false => "files",
+        }
+    }
+
     /// The type of a column that must be in the files.
     fn file_column<'s>(&mut self, path: &[&str], column: &str, schema: &'s Schema) -> Option<&'s DataType> {
         let found = schema.field_with_name(column).ok().map(|field| field.data_type());
         if found.is_none() {
             let known = schema.fields().iter().map(|field| field.name().as_str());
-            let message = format!("the files of [sources.{}] have no column {column:?}", path[1]);
+            let message = format!("the {} of [sources.{}] have no column {column:?}", self.rows_of(path[1]), path[1]);
             self.mistake(path, message, suggest(column, known));
         }
         found

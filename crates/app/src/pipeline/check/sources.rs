@@ -5,7 +5,7 @@ use std::path::Path;
 use paceline_core::Period;
 
 use super::Checker;
-use crate::pipeline::checked::{NamedExpression, Source};
+use crate::pipeline::checked::{NamedExpression, Source, SourceInput};
 use crate::pipeline::raw::{Format, RawSource};
 
 impl Checker<'_> {
@@ -23,15 +23,14 @@ impl Checker<'_> {
         for column in raw.columns.keys() {
             self.name_is_plain(&["sources", name, "columns", column], "a column");
         }
-        let path = self.path(name, raw)?;
+        let input = self.input(name, raw)?;
         let columns = raw
             .columns
             .iter()
             .map(|(name, expression)| NamedExpression { name: name.clone(), expression: expression.clone() });
         Some(Source {
             name: name.to_owned(),
-            format: self.format(name, raw, &path)?,
-            path,
+            input,
             event_time: raw.event_time.clone(),
             time_unit: raw.time_unit,
             available_time: raw.available_time.clone(),
@@ -42,22 +41,42 @@ impl Checker<'_> {
         })
     }
 
-    fn path(&mut self, name: &str, raw: &RawSource) -> Option<String> {
-        let said = |key| self.tree.nearest(&["sources", name]).get(key).is_some();
-        if raw.adbc.is_some() {
-            self.mistake_in_key(
-                &["sources", name, "adbc"],
-                "`adbc` is not yet supported in this version".to_owned(),
-                "export the query's result to a Parquet file and name it with `path`",
-            );
-        } else if !said("path") && !said("adbc") {
-            self.mistake_in_key(
+    fn input(&mut self, name: &str, raw: &RawSource) -> Option<SourceInput> {
+        let said = self.tree.nearest(&["sources", name]);
+        let [has_path, has_adbc, has_format] = ["path", "adbc", "format"].map(|key| said.get(key).is_some());
+        match (has_path, has_adbc) {
+            (false, false) => self.mistake_in_key(
                 &["sources", name],
                 format!("[sources.{name}] lacks `path`"),
-                "name a Parquet or CSV file, a directory of them, or a pattern with `*`",
+                "name a Parquet or CSV file, a directory of them, or a pattern with `*`; a database is asked by `adbc`",
+            ),
+            (true, true) => self.mistake_in_key(
+                &["sources", name, "path"],
+                format!("[sources.{name}] has `path` beside `adbc`"),
+                "its rows come from files or from a query, so remove one of them",
+            ),
+            _ => {}
+        }
+        let Some(adbc) = &raw.adbc else {
+            let path = raw.path.clone()?;
+            return Some(SourceInput::Files { format: self.format(name, raw, &path)?, path });
+        };
+        if has_format {
+            self.mistake_in_key(
+                &["sources", name, "format"],
+                format!("`format` has no meaning in [sources.{name}], which reads no file"),
+                "remove it",
             );
         }
-        raw.path.clone()
+        let adbc = adbc.to_store()?;
+        if adbc.holds_password() {
+            self.warn(
+                &["sources", name, "adbc", "uri"],
+                format!("the password of [sources.{name}] stands in the file, for everybody who reads it"),
+                "write ${NAME} for it, which stands for the value of the environment variable NAME",
+            );
+        }
+        Some(SourceInput::Database { adbc })
     }
 
     fn format(&mut self, name: &str, raw: &RawSource, path: &str) -> Option<Format> {

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 use paceline_core::Period;
+use paceline_store::{DatabaseDriver, DatabaseQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ pub struct RawSource {
     /// A Parquet or CSV file, a directory of them, or a pattern with `*`. Relative to the pipeline file, or the URL of a
     /// bucket: `s3://bucket/folder/*.parquet`.
     pub path: Option<String>,
-    /// A database or warehouse read by an ADBC driver. Not yet supported in this version: use `path`.
+    /// A query that a database answers, instead of `path`.
     pub adbc: Option<RawAdbc>,
     /// File format. By default what the ending of `path` says.
     pub format: Option<Format>,
@@ -42,19 +43,42 @@ pub struct RawSource {
     pub columns: IndexMap<String, String>,
 }
 
-/// A query that a database answers.
+/// A query that a database answers, through the official ADBC driver.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct RawAdbc {
-    /// Name or path of the ADBC driver.
+    /// The driver.
     #[schemars(required)]
-    pub driver: Option<String>,
-    /// Where the database is.
+    pub driver: Option<Driver>,
+    /// Where the database is: `postgresql://user:${PASSWORD}@host:5432/database`, or the path of a SQLite file, relative
+    /// to the pipeline file. `${NAME}` stands for the value of an environment variable.
     #[schemars(required)]
     pub uri: Option<String>,
-    /// SQL that the database runs.
+    /// SQL that the database runs, one statement that gives rows. Its order decides ties of time.
     #[schemars(required)]
     pub query: Option<String>,
+}
+
+impl RawAdbc {
+    /// What is asked, when all of it is said.
+    #[must_use]
+    pub fn to_store(&self) -> Option<DatabaseQuery> {
+        let driver = match self.driver? {
+            Driver::Postgresql => DatabaseDriver::Postgresql,
+            Driver::Sqlite => DatabaseDriver::Sqlite,
+        };
+        Some(DatabaseQuery { driver, uri: self.uri.clone()?, query: self.query.clone()? })
+    }
+}
+
+/// The driver of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Driver {
+    /// PostgreSQL and databases that speak like it.
+    Postgresql,
+    /// A SQLite file.
+    Sqlite,
 }
 
 /// A file format.

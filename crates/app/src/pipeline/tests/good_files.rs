@@ -6,7 +6,9 @@ use paceline_core::Period;
 use paceline_features::Placement;
 use paceline_features::encode::EncoderSpec;
 
-use super::super::{Cuts, Format, Goal, Pipeline, PipelineFile, RandomSplit, Serve, Split, Teacher, TunePart, Weight};
+use super::super::{
+    Cuts, Format, Goal, Pipeline, PipelineFile, RandomSplit, Serve, SourceInput, Split, Teacher, TunePart, Weight,
+};
 use super::schemas_of;
 
 const SALES: &str = "name = \"shop\"\n[sources.sales]\npath = \"sales.parquet\"\nevent_time = \"at\"\n";
@@ -34,13 +36,28 @@ fn features_alone_need_name_sources_and_features() {
     assert_eq!(warnings, "");
     assert_eq!((pipeline.seed, pipeline.model.is_none(), pipeline.optimize.is_none()), (1, true, true));
     assert_eq!(pipeline.serve, Serve::default());
-    assert_eq!(pipeline.sources[0].format, Format::Parquet);
+    assert!(matches!(pipeline.sources[0].input, SourceInput::Files { format: Format::Parquet, .. }));
     let view = &pipeline.views[0];
     assert_eq!((view.placement, view.schedule, view.ttl), (Placement::Request, None, None));
     let names: Vec<&str> = view.features.iter().map(|feature| feature.name.as_str()).collect();
     assert_eq!(names, ["n", "b", "a"], "features keep the order of the file");
     assert_eq!(pipeline.resolve("sales.parquet"), Path::new("folder").join("sales.parquet").display().to_string());
     assert_eq!(pipeline.resolve("s3://bucket/x"), "s3://bucket/x");
+}
+
+#[test]
+fn a_database_is_a_source_and_its_password_is_no_part_of_it() {
+    let file = |user: &str| {
+        format!(
+            "name = \"shop\"\n[sources.sales]\nadbc = {{ driver = \"postgresql\", uri = \"postgresql://{user}db/shop\", query = \"select 1\" }}\nevent_time = \"at\"\n[features.user]\nsource = \"sales\"\nentity = [\"user_id\"]\nn = {{ agg = \"count\", window = \"7d\" }}\n"
+        )
+    };
+    let (pipeline, warnings) = right(&[&file("ada:${PASSWORD}@")]);
+    assert_eq!((warnings.as_str(), pipeline.sources[0].place().as_str()), ("", "postgresql://db/shop"));
+    let (open, warnings) = right(&[&file("ada:word@")]);
+    assert!(warnings.contains("the password of [sources.sales] stands in the file"), "{warnings}");
+    assert_eq!(open.digest(), pipeline.digest());
+    assert!(!serde_json::to_string(&open).unwrap().contains("word"));
 }
 
 #[test]

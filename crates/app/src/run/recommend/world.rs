@@ -59,7 +59,7 @@ impl World {
         let mut described = Vec::new();
         for source in pipeline.sources.iter().filter(|source| used(&source.name)) {
             let (table, reading) = tables::load_described(source, &pipeline.folder)?;
-            described.push((source_data(&source.path, &table, reading), reading.digest));
+            described.push((source_data(source.place(), &table, reading), reading.digest));
             sources.insert(&source.name, table);
         }
         let sales = &sources[goal.label.source.as_str()];

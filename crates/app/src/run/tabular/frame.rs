@@ -67,7 +67,7 @@ impl Frame {
         let source_of = |name: &str| plan.pipeline.source(name).with_context(|| format!("no [sources.{name}]"));
         let mut note = |source: &Source, (table, reading): (SourceTable, Reading)| {
             if !sources.iter().any(|(known, _): &(SourceData, Digest)| known.name == source.name) {
-                sources.push((source_data(&source.path, &table, reading), reading.digest));
+                sources.push((source_data(source.place(), &table, reading), reading.digest));
             }
             table
         };
