@@ -118,18 +118,8 @@ fn sample(table: &SourceTable, view: &FeatureView, seed: u64) -> Result<Vec<Enti
 
 /// The newest rows in the order in which they became available.
 fn newest_rows(table: &SourceTable) -> Result<SourceTable> {
-    let event = table.event_time.as_ref().context("rows with times")?;
-    let available = table.available_time.as_ref().unwrap_or(event);
-    let mut order: Vec<u32> = (0..event.len() as u32).collect();
-    order.sort_by_key(|row| available[*row as usize]);
-    let order = order.split_off(order.len().saturating_sub(EVENTS_MAX));
-    let taken = |times: &[Timestamp]| order.iter().map(|row| times[*row as usize]).collect();
-    Ok(SourceTable {
-        event_time: Some(taken(event)),
-        available_time: Some(taken(available)),
-        rows: take_record_batch(&table.rows, &UInt32Array::from(order.clone()))?,
-        ..table.clone()
-    })
+    let count = table.rows.num_rows();
+    Ok(table.by_availability()?.slice(count.saturating_sub(EVENTS_MAX), count))
 }
 
 /// CPU microseconds of each request-time feature for one row; `None` for one that reads what is only known when a

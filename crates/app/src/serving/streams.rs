@@ -132,16 +132,9 @@ impl Beginning<'_> {
         let count = table.rows.num_rows();
         let mut late = 0;
         for from in (0..count).step_by(FILE_ROWS) {
-            let rows = from..(from + FILE_ROWS).min(count);
-            let times = |times: &Option<Vec<_>>| times.as_ref().map(|times| times[rows.clone()].to_vec());
-            let piece = SourceTable {
-                rows: table.rows.slice(rows.start, rows.len()),
-                event_time: times(&table.event_time),
-                available_time: times(&table.available_time),
-                ..table.clone()
-            };
-            let positions: Vec<u64> = rows.clone().map(|row| row as u64).collect();
-            late += stream.apply(&piece, &positions)?.late.len();
+            let to = (from + FILE_ROWS).min(count);
+            let positions: Vec<u64> = (from as u64..to as u64).collect();
+            late += stream.apply(&table.slice(from, to), &positions)?.late.len();
             keep(files, &stream.evict())?;
         }
         let names = views.iter().map(|view| format!("[features.{}]", view.name)).collect::<Vec<_>>().join(", ");

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use arrow::array::{
     Array as _, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampMicrosecondArray, UInt32Array,
+    TimestampMicrosecondArray,
 };
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Field, Schema};
 use paceline_core::event::Event;
 use paceline_core::{Period, Timestamp};
@@ -147,18 +147,11 @@ impl EventRows {
         let none = self.none();
         let schema = batches.first().map_or_else(|| none.rows.schema(), RecordBatch::schema);
         let rows = concat_batches(&schema, &batches)?;
-        let count = u32::try_from(rows.num_rows());
-        let count = count.with_context(|| format!("[sources.{}] has more than 2^32 rows in reach", source.name))?;
-        let mut order: Vec<u32> = (0..count).collect();
-        // Stable: rows that became available at once stay in the order of the files.
-        order.sort_by_key(|row| available_time[*row as usize]);
-        let in_order = |times: &[Timestamp]| order.iter().map(|row| times[*row as usize]).collect();
-        Ok(SourceTable {
-            event_time: Some(in_order(&event_time)),
-            available_time: Some(in_order(&available_time)),
-            rows: take_record_batch(&rows, &UInt32Array::from(order.clone()))?,
-            ..none
-        })
+        if u32::try_from(rows.num_rows()).is_err() {
+            bail!("[sources.{}] has more than 2^32 rows in reach", source.name);
+        }
+        let (event_time, available_time) = (Some(event_time), Some(available_time));
+        Ok(SourceTable { rows, event_time, available_time, ..none }.by_availability()?)
     }
 
     /// The columns that a batch has of all that there are, each in its canonical type.

@@ -76,6 +76,7 @@ fn describe(forgotten: &Forgotten, place: &str) -> anyhow::Result<String> {
     let entity: Vec<String> = forgotten.entity.iter().map(|(column, value)| format!("{column}={value}")).collect();
     let mut text = format!("{} in {place}\n", entity.join(", "));
     let rows: Vec<(&str, Counts)> = std::iter::once(("events", forgotten.events))
+        .chain([("logged requests", forgotten.requests)])
         .chain(forgotten.tables.iter().map(|table| (table.table.as_str(), table.rows)))
         .collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use anyhow::bail;
+use arrow::array::{ArrayRef, RecordBatch};
 use paceline_core::{EntityKey, Period, Timestamp};
 use paceline_features::stream::Reading;
 use paceline_features::{FeatureView, SourceTable, Stream, StreamOptions};
@@ -17,7 +16,6 @@ use crate::training_set::values::{keys_of, value_at};
 /// The rows of a source in the order in which a stream gets them.
 pub(super) struct Arrivals {
     rows: SourceTable,
-    available: Vec<Timestamp>,
     max_lateness: Period,
 }
 
@@ -28,37 +26,16 @@ pub(super) fn arrivals<'a>(
 ) -> anyhow::Result<BTreeMap<&'a str, Arrivals>> {
     let mut ordered = BTreeMap::new();
     for (name, table) in sources {
-        let (Some(event), Some(source)) = (&table.event_time, pipeline.source(name)) else { continue };
-        let known = table.available_time.as_ref().unwrap_or(event);
-        let count = u32::try_from(known.len()).with_context(|| format!("[sources.{name}] has more than 2^32 rows"))?;
-        let mut order: Vec<u32> = (0..count).collect();
-        order.sort_by_key(|row| known[*row as usize]);
-        let taken = |times: &[Timestamp]| -> Vec<Timestamp> { order.iter().map(|row| times[*row as usize]).collect() };
-        let available = taken(known);
-        let rows = SourceTable {
-            event_time: Some(taken(event)),
-            available_time: Some(available.clone()),
-            rows: take_record_batch(&table.rows, &UInt32Array::from(order.clone()))?,
-            ..table.clone()
-        };
-        ordered.insert(*name, Arrivals { rows, available, max_lateness: source.max_lateness });
+        let Some(source) = pipeline.source(name).filter(|_| table.event_time.is_some()) else { continue };
+        ordered.insert(*name, Arrivals { rows: table.by_availability()?, max_lateness: source.max_lateness });
     }
     Ok(ordered)
 }
 
 impl Arrivals {
-    /// Rows `from..to` with their positions.
-    fn piece(&self, from: usize, to: usize) -> (SourceTable, Vec<u64>) {
-        let times = |times: &Option<Vec<Timestamp>>| times.as_ref().map(|times| times[from..to].to_vec());
-        let piece = SourceTable {
-            name: self.rows.name.clone(),
-            rows: self.rows.rows.slice(from, to - from),
-            event_time: times(&self.rows.event_time),
-            available_time: times(&self.rows.available_time),
-            available_time_column: self.rows.available_time_column.clone(),
-            event_id: self.rows.event_id.clone(),
-        };
-        (piece, (from as u64..to as u64).collect())
+    /// When each row became available.
+    fn available(&self) -> &[Timestamp] {
+        self.rows.available_time.as_deref().unwrap_or_default()
     }
 
     fn stream(&self, view: &FeatureView) -> anyhow::Result<Stream> {
@@ -85,10 +62,10 @@ impl Replay<'_> {
         let (mut next, mut late) = (0, 0);
         for row in order {
             let t = time[row];
-            let until = next + arrivals.available[next..].partition_point(|available| *available < t);
+            let until = next + arrivals.available()[next..].partition_point(|available| *available < t);
             if until > next {
-                let (piece, positions) = arrivals.piece(next, until);
-                late += stream.apply(&piece, &positions)?.late.len();
+                let positions: Vec<u64> = (next as u64..until as u64).collect();
+                late += stream.apply(&arrivals.rows.slice(next, until), &positions)?.late.len();
                 next = until;
             }
             let values = match &keys[row] {

@@ -105,7 +105,7 @@ fn run_json(folder: &Path, arguments: &[&str], url: Option<&str>) -> Json {
 
 fn an_entity_is_forgotten_everywhere(url: Option<&str>) {
     let store: Vec<&str> = url.iter().flat_map(|url| ["--store", *url]).collect();
-    let folder = folder("");
+    let folder = folder("[serve]\nlog_requests = true\n");
     let folder = folder.path();
     let materialize = ["features", "materialize", "pipeline.toml", "--until", "2030-01-01"];
     run_json(folder, &materialize, url);
@@ -115,9 +115,12 @@ fn an_entity_is_forgotten_everywhere(url: Option<&str>) {
         {"source": "exposure", "fields": {"shown": [{"user_id": "1", "items": ["a"]}, {"user_id": 2}]}},
         {"id": "c", "source": "outcome", "fields": {"user_id": 11}},
     ]});
-    let server = serve_process(folder, &store);
+    let mut server = serve_process(folder, &store);
     post(&server, "/v1/events", &events);
-    drop(server);
+    let asked = json!({"feature_service": "user", "entities": {"user_id": [1, 2, 1]}});
+    post(&server, "/get-online-features", &asked);
+    post(&server, "/get-online-features", &json!({"feature_service": "user", "entities": {"user_id": [1]}}));
+    server.end("-TERM");
 
     let forget = ["events", "forget", "pipeline.toml", "--entity", "user_id=1"];
     let forgotten = run_json(folder, &forget, url)["forgotten"].clone();
@@ -128,6 +131,11 @@ fn an_entity_is_forgotten_everywhere(url: Option<&str>) {
         {"table": "shop.taste", "removed": 2, "left": 0},
     ]);
     assert_eq!(forgotten["tables"], tables);
+    assert_eq!(forgotten["requests"], json!({"removed": 3, "left": 0}));
+    let logged = ["features", "verify", "pipeline.toml", "--requests", ".paceline/requests", "--json"];
+    let output = binary::paceline(folder).args(logged).output().unwrap();
+    let replayed: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(replayed["rows"], 1, "only the other user's request is left: {replayed}");
     assert!(forgotten["not_reached"][0].as_str().unwrap().contains("[sources.sales] at sales.csv"), "{forgotten}");
     let found = |user: &str, item: &str| {
         let (user, item) = (format!("user_id={user}"), format!("item_id={item}"));

@@ -1,8 +1,10 @@
-//! Takes one entity out of everything that outlives a command: the event log, the tables of the online store and the
-//! state of streams.
+//! Takes one entity out of everything that outlives a command: the event log, the tables of the online store, logged
+//! requests and the state of streams.
 //!
 //! Each step can be repeated, so what was killed in the middle is finished by running it again; at the end both places
 //! are read once more and what is still there is counted.
+
+mod requests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ use serde_json::Value as Json;
 use crate::materialize::table_of;
 use crate::pipeline::mistake::suggest;
 use crate::pipeline::{Goal, Pipeline, Recommend, Source};
-use crate::serving::{REQUESTS_FOLDER, stream_folder};
+use crate::serving::stream_folder;
 
 /// Events are read in pages of this many.
 const PAGE_EVENTS: usize = 1_000;
@@ -62,6 +64,8 @@ pub struct Forgotten {
     pub events: Counts,
     /// Tables that may hold it.
     pub tables: Vec<ForgottenTable>,
+    /// Rows of requests that a server of this data folder logged.
+    pub requests: Counts,
     /// Folders of streams whose state was removed, with that of all other entities: they begin anew.
     pub streams: Vec<String>,
     /// Where it may still be, which no command reaches.
@@ -72,7 +76,7 @@ impl Forgotten {
     /// Events and rows that are still there.
     #[must_use]
     pub fn left(&self) -> u64 {
-        self.events.left + self.tables.iter().map(|table| table.rows.left).sum::<u64>()
+        self.events.left + self.requests.left + self.tables.iter().map(|table| table.rows.left).sum::<u64>()
     }
 }
 
@@ -188,7 +192,7 @@ pub struct Places<'a> {
     pub log: Option<&'a dyn EventLog>,
     /// The online store, where there is one.
     pub store: Option<&'a dyn OnlineStore>,
-    /// The folder that may hold the state of streams.
+    /// The folder that may hold the state of streams and logged requests.
     pub data_folder: &'a Path,
 }
 
@@ -235,8 +239,9 @@ pub fn forget(
         };
         forgotten.push(ForgottenTable { table, rows: Counts { removed, left } });
     }
+    let requests = requests::forget(data_folder, entity)?;
     let not_reached = not_reached(pipeline, entity);
-    Ok(Forgotten { entity: entity.columns.clone(), events, tables: forgotten, streams, not_reached })
+    Ok(Forgotten { entity: entity.columns.clone(), events, tables: forgotten, requests, streams, not_reached })
 }
 
 /// Removes the state of streams that hold rows of the entity; returns their folders. Rows of a stream lie in snapshots of
@@ -367,7 +372,8 @@ fn not_reached(pipeline: &Pipeline, entity: &Entity) -> Vec<String> {
         );
     }
     if pipeline.serve.log_requests {
-        places.push(format!("requests that servers logged, in `{REQUESTS_FOLDER}` of their data folders"));
+        places
+            .push("requests that servers with other data folders logged: run this with --data-dir for each".to_owned());
     }
     if !pipeline.pushed.is_empty() {
         places.push("whoever pushes features from outside, and may push them again".to_owned());
