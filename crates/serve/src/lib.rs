@@ -11,6 +11,7 @@
 //! Tokio moves bytes; plain threads wait for stores and compute. Everything that waits is bounded: connections by the
 //! system's files, recommendations by `requests_max`, appends by permits, and every answer by its deadline.
 
+mod background;
 pub mod cache;
 pub mod health;
 mod http;

@@ -1,13 +1,13 @@
 //! Looks at the tables off the request path, and keeps the memory of a [`Ladder`] current.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use paceline_core::online::OnlineError;
 use paceline_core::{Digest, OnlineStore, Timestamp};
 
+use crate::background::Background;
 use crate::health::StoreHealth;
 use crate::ladder::{Ladder, Memory};
 use crate::recommend::tables::{self, RESERVED_KEY, TableError};
@@ -32,8 +32,7 @@ pub struct Tables {
 #[derive(Debug)]
 pub struct Refresher {
     found: Arc<RwLock<Tables>>,
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Background,
 }
 
 impl Refresher {
@@ -47,9 +46,8 @@ impl Refresher {
         look: impl Fn(&Tables) -> Tables + Send + 'static,
     ) -> std::io::Result<Refresher> {
         let found = Arc::new(RwLock::new(look(&Tables::default())));
-        let (stop, stopped) = mpsc::channel::<()>();
         let shared = Arc::clone(&found);
-        let work = move || {
+        let work = move |stopped: &Receiver<()>| {
             loop {
                 let interval = if is_down() { INTERVAL_DOWN } else { INTERVAL };
                 match stopped.recv_timeout(interval) {
@@ -61,24 +59,13 @@ impl Refresher {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("tables".to_owned()).spawn(work)?;
-        Ok(Refresher { found, stop: Some(stop), thread: Some(thread) })
+        Ok(Refresher { found, _thread: Background::start("tables", work)? })
     }
 
     /// What the last look found.
     #[must_use]
     pub fn tables(&self) -> Tables {
         self.found.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Refresher {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic there is a bug that its own message has told already.
-            let _ = thread.join();
-        }
     }
 }
 

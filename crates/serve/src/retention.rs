@@ -1,13 +1,13 @@
 //! Keeps the event log within `[serve] events_keep` and `events_bytes_max`, off the request path.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use paceline_core::event::{Dropped, EventLogError, Retention};
 use paceline_core::{EventLog, Offset, Period, Timestamp};
 
+use crate::background::Background;
 use crate::metrics::EventLogMetrics;
 use crate::service::now;
 
@@ -37,54 +37,32 @@ impl EventRetention {
     }
 }
 
-/// The thread that drops old events. Servers that share a log may each have one.
-#[derive(Debug)]
-pub(crate) struct Retainer {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Retainer {
-    /// Drops what is too old or too much now and then, beginning now. `needed_from` says from where the log may still be
-    /// replayed: nothing from there on is dropped.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub(crate) fn start(
-        log: Arc<dyn EventLog>,
-        retention: EventRetention,
-        metrics: EventLogMetrics,
-        needed_from: impl Fn() -> Option<Offset> + Send + 'static,
-    ) -> std::io::Result<Retainer> {
-        let (stop, stopped) = mpsc::channel::<()>();
-        let work = move || {
-            let mut wait = Duration::ZERO;
-            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                wait = match retain(&*log, &retention.at(now(), needed_from()), &metrics) {
-                    Ok(0) => retention.interval(),
-                    // There may be more, and whoever ends the server is heard in between.
-                    Ok(_) => Duration::ZERO,
-                    Err(error) => {
-                        // The log grows until it can be reached again.
-                        tracing::error!(%error, "old events were not dropped");
-                        retention.interval()
-                    }
-                };
-            }
-        };
-        let thread = std::thread::Builder::new().name("retention".to_owned()).spawn(work)?;
-        Ok(Retainer { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Retainer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic there is a bug that its own message has told already.
-            let _ = thread.join();
+/// The thread that drops what is too old or too much now and then, beginning now. Servers that share a log may each have
+/// one. `needed_from` says from where the log may still be replayed: nothing from there on is dropped.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn start(
+    log: Arc<dyn EventLog>,
+    retention: EventRetention,
+    metrics: EventLogMetrics,
+    needed_from: impl Fn() -> Option<Offset> + Send + 'static,
+) -> std::io::Result<Background> {
+    Background::start("retention", move |stopped| {
+        let mut wait = Duration::ZERO;
+        while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            wait = match retain(&*log, &retention.at(now(), needed_from()), &metrics) {
+                Ok(0) => retention.interval(),
+                // There may be more, and whoever ends the server is heard in between.
+                Ok(_) => Duration::ZERO,
+                Err(error) => {
+                    // The log grows until it can be reached again.
+                    tracing::error!(%error, "old events were not dropped");
+                    retention.interval()
+                }
+            };
         }
-    }
+    })
 }
 
 /// One step; returns how many events were dropped.

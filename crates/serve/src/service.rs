@@ -9,6 +9,7 @@ use paceline_core::{Digest, EventLog, KeyPart, OnlineStore, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::timeout_at;
 
+use crate::background::Background;
 use crate::cache::AnswerCache;
 use crate::health::StoreHealth;
 use crate::http::Problem;
@@ -20,10 +21,10 @@ use crate::recommend::artifact::PublishedRecommender;
 use crate::recommend::tables::ViewColumns;
 use crate::refresh::{self, Refresher, look_at_views};
 use crate::request_log::RequestLog;
-use crate::retention::{EventRetention, Retainer};
+use crate::retention::{self, EventRetention};
 use crate::row_model::RowModel;
 use crate::schedule::ScheduledRuns;
-use crate::streams::{Follower, StreamedSource, Streams};
+use crate::streams::{StreamedSource, Streams, follower};
 use crate::views::Views;
 use crate::workers::{Workers, Workspace};
 
@@ -118,7 +119,7 @@ pub(crate) struct Service {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Arc<Streams>,
     /// Ends, and saves what streams hold, when the service is dropped.
-    _follower: Follower,
+    _follower: Option<Background>,
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) event_sources: Vec<EventSource>,
     pub(crate) request_log: Option<RequestLog>,
@@ -128,7 +129,7 @@ pub(crate) struct Service {
     pub(crate) digest: String,
     pub(crate) stopping: AtomicBool,
     /// Only kept, so that it ends with the service.
-    _retainer: Retainer,
+    _retention: Background,
 }
 
 /// What it answers.
@@ -215,14 +216,14 @@ impl Service {
         };
         let saved = Arc::clone(&streams);
         let needed_from = move || saved.saved_until();
-        let retainer = Retainer::start(Arc::clone(&log), options.retention, metrics.event_log(), needed_from)?;
+        let retention = retention::start(Arc::clone(&log), options.retention, metrics.event_log(), needed_from)?;
         Ok(Service {
             role,
             features,
             refresher,
             workers: Workers::start(options.threads, options.requests_max)?,
             metrics,
-            _follower: Follower::start(Arc::clone(&streams))?,
+            _follower: follower(Arc::clone(&streams))?,
             streams,
             log,
             event_sources,
@@ -231,7 +232,7 @@ impl Service {
             appends: Arc::new(Semaphore::new(APPENDS_MAX)),
             digest: digest.to_string(),
             stopping: AtomicBool::new(false),
-            _retainer: retainer,
+            _retention: retention,
             options,
         })
     }

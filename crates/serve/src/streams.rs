@@ -8,9 +8,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use paceline_core::event::{Event, EventLogError};
@@ -18,6 +17,7 @@ use paceline_core::{EventLog, Offset, Timestamp};
 use paceline_features::stream::{Applied, Reading, SpilledPart};
 use paceline_features::{SourceTable, Stream};
 
+use crate::background::Background;
 use crate::metrics::Metrics;
 use crate::recommend::tables::{TableError, ViewColumns, ViewRows};
 
@@ -217,8 +217,8 @@ impl Streams {
         let Place { source, stream, values: range } = self.views.get(&view.name)?;
         let kept = &self.sources[*source].streams[*stream];
         let failed = |cause: String| TableError::Stream { view: view.name.clone(), cause };
-        let values = Vec::with_capacity(keys.len() * range.len());
-        let mut rows = ViewRows { values, known: Vec::new(), pushed: vec![None; keys.len()], as_of: now };
+        let mut rows = ViewRows::with_room(view, keys.len(), now);
+        rows.pushed.resize(keys.len(), None);
         for key in keys {
             match kept.read(key, now) {
                 Ok((mut values, known)) => {
@@ -432,49 +432,30 @@ impl fmt::Debug for Streams {
     }
 }
 
-/// The thread that follows the log and saves.
-#[derive(Debug)]
-pub(crate) struct Follower {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Follower {
-    /// # Errors
-    /// When the system gives no thread.
-    pub(crate) fn start(streams: Arc<Streams>) -> std::io::Result<Follower> {
-        let (stop, stopped) = mpsc::channel::<()>();
-        if streams.is_empty() {
-            return Ok(Follower { stop: None, thread: None });
-        }
-        let work = move || {
-            let mut saved = Instant::now();
-            streams.save();
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(INTERVAL) {
-                if let Err(error) = streams.follow(None) {
-                    tracing::warn!(%error, "the log cannot be followed");
-                }
-                streams.settle();
-                if saved.elapsed() >= SAVE_INTERVAL {
-                    streams.save();
-                    saved = Instant::now();
-                }
+/// The thread that follows the log and saves, at the end too; `None` where there is nothing to follow for.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn follower(streams: Arc<Streams>) -> std::io::Result<Option<Background>> {
+    if streams.is_empty() {
+        return Ok(None);
+    }
+    let work = move |stopped: &Receiver<()>| {
+        let mut saved = Instant::now();
+        streams.save();
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(INTERVAL) {
+            if let Err(error) = streams.follow(None) {
+                tracing::warn!(%error, "the log cannot be followed");
             }
-            streams.save();
-        };
-        let thread = std::thread::Builder::new().name("streams".to_owned()).spawn(work)?;
-        Ok(Follower { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic there is a bug that its own message has told already.
-            let _ = thread.join();
+            streams.settle();
+            if saved.elapsed() >= SAVE_INTERVAL {
+                streams.save();
+                saved = Instant::now();
+            }
         }
-    }
+        streams.save();
+    };
+    Background::start("streams", work).map(Some)
 }
 
 /// A panic of another thread leaves these values whole.

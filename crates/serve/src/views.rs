@@ -5,7 +5,7 @@ use std::sync::Arc;
 use paceline_core::online::{OnlineError, Pushed, PushedRow};
 use paceline_core::{OnlineStore, Timestamp, Value};
 
-use crate::recommend::tables::{TableError, ViewColumns, ViewRows, WantedRows, read_view, read_views, view_table};
+use crate::recommend::tables::{TableError, ViewColumns, ViewRows, WantedRows, joined, read_views, view_table};
 use crate::streams::Streams;
 
 /// The views of one pipeline.
@@ -28,18 +28,8 @@ impl Views {
         Views { streams: Some(streams).filter(|streams| !streams.is_empty()), ..self }
     }
 
-    /// The values of one view for `keys`, in order, at `now`: a stream's are as of then, a table's as of its time.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub fn read(&self, view: &ViewColumns, keys: &[Vec<u8>], now: Timestamp) -> Result<ViewRows, TableError> {
-        if let Some(read) = self.streams.as_ref().and_then(|streams| streams.read(view, keys, now)) {
-            return read;
-        }
-        read_view(&*self.store, &view_table(&self.pipeline, &view.name), view, keys)
-    }
-
-    /// As [`Views::read`] of several views, each with its keys; those of the store in one request to it.
+    /// The values of views, each for its keys in order, at `now`: a stream's are as of then, a table's as of its time. All
+    /// tables are read in one request to the store.
     ///
     /// # Errors
     /// [`TableError`].
@@ -66,15 +56,9 @@ impl Views {
         key: &[u8],
         now: Timestamp,
     ) -> Result<(Vec<Value>, Option<Timestamp>), TableError> {
-        let mut values = Vec::new();
-        let mut oldest = None;
         let keys = [key.to_vec()];
         let wanted: Vec<(&ViewColumns, &[Vec<u8>])> = views.iter().map(|view| (view, keys.as_slice())).collect();
-        for read in self.read_all(&wanted, now)? {
-            oldest = Some(oldest.map_or(read.as_of, |known: Timestamp| known.min(read.as_of)));
-            values.extend(read.values);
-        }
-        Ok((values, oldest))
+        Ok(joined(self.read_all(&wanted, now)?))
     }
 
     /// Whether events keep a view current.

@@ -21,7 +21,7 @@ use serde_json::Value as Json;
 
 use crate::materialize::table_of;
 use crate::pipeline::mistake::suggest;
-use crate::pipeline::{Goal, Pipeline, Recommend, Source};
+use crate::pipeline::{Pipeline, Source};
 use crate::serving::stream_folder;
 
 /// Events are read in pages of this many.
@@ -173,16 +173,9 @@ fn parts(value: &str) -> Vec<KeyPart> {
 
 fn key_columns(pipeline: &Pipeline) -> BTreeSet<&str> {
     let of_views = pipeline.views.iter().flat_map(|view| view.entity.iter().map(String::as_str));
-    let of_model = goal(pipeline).into_iter().flat_map(|goal| [goal.user.as_str(), goal.item.as_str()]);
+    let of_model = pipeline.recommend().into_iter().flat_map(|goal| [goal.user.as_str(), goal.item.as_str()]);
     let of_pushed = pipeline.pushed.iter().flat_map(|view| view.entity.iter().map(|(column, _)| column.as_str()));
     of_views.chain(of_pushed).chain(of_model).collect()
-}
-
-fn goal(pipeline: &Pipeline) -> Option<&Recommend> {
-    match &pipeline.model.as_ref()?.goal {
-        Goal::Recommend(goal) => Some(goal),
-        Goal::Rank(_) | Goal::Classify(_) | Goal::Regress(_) => None,
-    }
 }
 
 /// Where an entity is looked for.
@@ -269,7 +262,7 @@ fn borrowed(keys: &[Vec<u8>]) -> Vec<&[u8]> {
 fn tables(pipeline: &Pipeline, entity: &Entity) -> Vec<(String, Vec<String>)> {
     let is_about = |view: &&FeatureView| entity.is_key_of(&view.entity);
     let views = pipeline.views.iter().filter(is_about).map(|view| (table_of(pipeline, view), view.entity.clone()));
-    let user = goal(pipeline).map(|goal| vec![goal.user.clone()]).filter(|user| entity.is_key_of(user));
+    let user = pipeline.recommend().map(|goal| vec![goal.user.clone()]).filter(|user| entity.is_key_of(user));
     let of_user = user.into_iter().flat_map(|user| {
         [user_state_table(&pipeline.name), lists_table(&pipeline.name)].map(|table| (table, user.clone()))
     });
@@ -346,7 +339,7 @@ fn events_of(
 fn not_reached(pipeline: &Pipeline, entity: &Entity) -> Vec<String> {
     let about = |source: &&Source| {
         let reads = |view: &&FeatureView| view.source == source.name && entity.is_key_of(&view.entity);
-        let of_label = goal(pipeline).is_some_and(|goal| {
+        let of_label = pipeline.recommend().is_some_and(|goal| {
             goal.label.source == source.name && entity.columns.keys().all(|key| *key == goal.user || *key == goal.item)
         });
         of_label || pipeline.views.iter().any(|view| reads(&view))
@@ -364,7 +357,7 @@ fn not_reached(pipeline: &Pipeline, entity: &Entity) -> Vec<String> {
             )
         })
         .collect();
-    if goal(pipeline).is_some_and(|goal| entity.columns.contains_key(&goal.user)) {
+    if pipeline.recommend().is_some_and(|goal| entity.columns.contains_key(&goal.user)) {
         places.push(
             "published models: the keys of users.json and similar users of the candidate stage, until a new run \
              without these rows is published and older versions are deleted"

@@ -330,6 +330,15 @@ impl Pipeline {
         self.sources.iter().find(|source| source.name == name)
     }
 
+    /// The goal of a recommender; `None` for any other pipeline.
+    #[must_use]
+    pub fn recommend(&self) -> Option<&Recommend> {
+        match &self.model.as_ref()?.goal {
+            Goal::Recommend(goal) => Some(goal),
+            Goal::Rank(_) | Goal::Classify(_) | Goal::Regress(_) => None,
+        }
+    }
+
     /// Where `path` of the pipeline file points: URLs and absolute paths as they are, others below the file's folder.
     #[must_use]
     pub fn resolve(&self, path: &str) -> String {

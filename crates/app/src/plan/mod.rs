@@ -18,7 +18,7 @@ use paceline_core::metrics::Estimate;
 use paceline_features::{FeatureView, Placement};
 use serde::Serialize;
 
-use crate::pipeline::{Goal, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::run::{Means, staleness};
 
 pub use decide::{Decision, Facts};
@@ -154,7 +154,7 @@ pub fn plan(pipeline: &Pipeline, means: Option<&Means<'_>>, schedules: &[Period]
         }
         let facts = Facts {
             pinned: pinned.then_some((view.placement, view.schedule)),
-            has_time: pipeline.source(&view.source).is_some_and(|source| source.event_time.is_some()),
+            has_time: has_time(pipeline, view),
             can_stream,
             staleness: &found,
             keep: keep_per_view,
@@ -231,24 +231,19 @@ fn at_schedule(pipeline: &Pipeline, name: &str, schedule: Period) -> Pipeline {
 
 /// A recommender ranks many items a request, and reads them from memory.
 fn entities_per_request(pipeline: &Pipeline, view: &FeatureView) -> u64 {
-    match pipeline.model.as_ref().map(|model| &model.goal) {
-        Some(Goal::Recommend(goal)) if view.entity == [goal.item.as_str()] => {
-            let counts = &goal.candidates;
-            [counts.als, counts.item_item, counts.last_basket, counts.similar_users, counts.popular]
-                .into_iter()
-                .map(u64::from)
-                .sum()
-        }
-        _ => 1,
-    }
+    let Some(goal) = pipeline.recommend().filter(|goal| view.entity == [goal.item.as_str()]) else { return 1 };
+    let counts = &goal.candidates;
+    let counts = [counts.als, counts.item_item, counts.last_basket, counts.similar_users, counts.popular];
+    counts.into_iter().map(u64::from).sum()
 }
 
 fn can_stream(pipeline: &Pipeline, view: &FeatureView) -> bool {
-    let is_item = matches!(
-        pipeline.model.as_ref().map(|model| &model.goal),
-        Some(Goal::Recommend(goal)) if view.entity == [goal.item.as_str()]
-    );
-    !is_item && pipeline.source(&view.source).is_some_and(|source| source.event_time.is_some())
+    let is_item = pipeline.recommend().is_some_and(|goal| view.entity == [goal.item.as_str()]);
+    !is_item && has_time(pipeline, view)
+}
+
+fn has_time(pipeline: &Pipeline, view: &FeatureView) -> bool {
+    pipeline.source(&view.source).is_some_and(|source| source.event_time.is_some())
 }
 
 impl PlacementPlan {

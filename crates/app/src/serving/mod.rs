@@ -28,6 +28,6 @@ pub use publish::{
     publish_recommender,
 };
 pub use request_log::{COMPUTED, FIELDS, REQUESTS_FOLDER, RequestWriter, as_of_column};
-pub use schedule::{Due, Replace, Schedule, Scheduler, due, materialize_due, now};
+pub use schedule::{Due, Replace, Schedule, Scheduler, due, materialize_due};
 pub use start::{make_pushed_tables, options, parts};
 pub use streams::{STREAMS_FOLDER, stream_folder, streamed_sources};

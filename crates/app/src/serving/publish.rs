@@ -20,7 +20,7 @@ use paceline_store::{ArtifactError, ArtifactRegistry};
 
 use crate::materialize::unknown_values;
 use crate::pipeline::raw::Als;
-use crate::pipeline::{Goal, Pipeline, Recommend};
+use crate::pipeline::{Pipeline, Recommend};
 use crate::run::recommend::{Side, World};
 
 /// Folder of the registry within a run's folder.
@@ -200,8 +200,7 @@ pub fn load_artifact(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Arti
         other => anyhow::Error::new(other),
     })?;
     let context = || format!("artifact {} {}", pipeline.name, artifact.digest);
-    if let (Some(Goal::Recommend(goal)), Some(fit)) =
-        (pipeline.model.as_ref().map(|model| &model.goal), artifact.manifest.inputs.get(FACTORS))
+    if let (Some(goal), Some(fit)) = (pipeline.recommend(), artifact.manifest.inputs.get(FACTORS))
         && *fit != fit_of(goal)
     {
         bail!(
@@ -235,9 +234,8 @@ pub fn load_current(pipeline: &Pipeline, models: &Path) -> Result<(Digest, Publi
 /// # Errors
 /// For any other pipeline.
 pub fn goal_of(pipeline: &Pipeline) -> Result<&Recommend> {
-    match pipeline.model.as_ref().map(|model| &model.goal) {
-        Some(Goal::Recommend(goal)) => Ok(goal),
-        Some(_) => bail!("[model] task is not \"recommend\""),
-        None => bail!("the pipeline has no [model], so there is nothing to serve"),
-    }
+    pipeline.recommend().context(match pipeline.model {
+        Some(_) => "[model] task is not \"recommend\"",
+        None => "the pipeline has no [model], so there is nothing to serve",
+    })
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Result;
 use paceline_core::online::{OnlineError, OnlineStore};
@@ -28,6 +28,7 @@ use paceline_serve::schedule::{RunOutcome, ScheduledRuns};
 use super::{Materialization, end_of_data, goal_of, materialized_until};
 use crate::materialize::{self, Extent, MaterializedView, Run, Target, as_of, table_of};
 use crate::pipeline::{Pipeline, Source};
+use crate::report::place::now;
 use crate::run::recommend::World;
 use crate::tables::SourceRows;
 use crate::training_set::JoinMeans;
@@ -371,13 +372,6 @@ fn delay(step: Duration) -> Duration {
 
 fn after(at: Timestamp, wait: Duration) -> Timestamp {
     Timestamp(at.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
-}
-
-/// The time now.
-#[must_use]
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use paceline_store::StreamFiles;
 
 use crate::pipeline::{Pipeline, Source};
 use crate::tables::events::EventRows;
-use crate::training_set::wanted_columns;
+use crate::training_set::{group_views, wanted_columns};
 
 /// What streams keep, within the data folder.
 pub const STREAMS_FOLDER: &str = "streams";
@@ -29,36 +29,26 @@ pub fn streamed_sources(
     log: &dyn EventLog,
     say: &dyn Fn(&str),
 ) -> Result<Vec<StreamedSource>> {
-    let views: Vec<&FeatureView> = pipeline.views.iter().filter(|view| view.placement == Placement::Stream).collect();
-    let mut streamed = Vec::new();
-    let mut count = 0;
-    for source in &pipeline.sources {
-        let mut groups: Vec<Vec<&FeatureView>> = Vec::new();
-        for view in views.iter().filter(|view| view.source == source.name) {
-            match groups.iter_mut().find(|group| group[0].entity == view.entity) {
-                Some(group) => group.push(view),
-                None => groups.push(vec![view]),
-            }
-        }
-        count += groups.len();
-        if !groups.is_empty() {
-            streamed.push((source, groups));
-        }
-    }
-    let memory_bytes_max = (pipeline.serve.stream_memory_mb as usize) << 20;
-    let open = |source: &Source, groups: Vec<Vec<&FeatureView>>| -> Result<StreamedSource> {
+    let placed = pipeline.views.iter().filter(|view| view.placement == Placement::Stream);
+    let views: Vec<FeatureView> = placed.cloned().collect();
+    let groups = group_views(&views);
+    let memory_bytes_max = ((pipeline.serve.stream_memory_mb as usize) << 20) / groups.len().max(1);
+    let open = |source: &Source| -> Result<StreamedSource> {
         let rows = EventRows::open(source, &pipeline.folder)?;
-        let options =
-            StreamOptions { max_lateness: source.max_lateness, memory_bytes_max: memory_bytes_max / count.max(1) };
+        let options = StreamOptions { max_lateness: source.max_lateness, memory_bytes_max };
         let begin = Beginning { source, rows: &rows, options, folder: &pipeline.folder, log, say };
-        let streams = groups.into_iter().map(|views| begin.stream(&views, &stream_folder(data_folder, views[0])));
+        let of_source = groups.iter().filter(|group| views[group[0]].source == source.name);
+        let streams = of_source.map(|group| {
+            let views: Vec<&FeatureView> = group.iter().map(|&view| &views[view]).collect();
+            begin.stream(&views, &stream_folder(data_folder, views[0]))
+        });
         let streams = streams.collect::<Result<_>>()?;
         Ok(StreamedSource { name: source.name.clone(), rows: Box::new(move |events| rows.of_events(events)), streams })
     };
-    let open = |(source, groups): (&Source, Vec<Vec<&FeatureView>>)| {
-        open(source, groups).with_context(|| format!("[sources.{}] cannot be kept current", source.name))
-    };
-    streamed.into_iter().map(open).collect()
+    let streamed = pipeline.sources.iter().filter(|source| views.iter().any(|view| view.source == source.name));
+    let open =
+        |source: &Source| open(source).with_context(|| format!("[sources.{}] cannot be kept current", source.name));
+    streamed.map(open).collect()
 }
 
 /// Where the stream of a view, and of others of its source and entity, keeps its state.

@@ -201,7 +201,7 @@ pub(crate) fn push_source<'v>(
 }
 
 /// Positions of views with the same source and entity, together.
-pub(super) fn group_views(views: &[FeatureView]) -> Vec<Vec<usize>> {
+pub(crate) fn group_views(views: &[FeatureView]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (index, view) in views.iter().enumerate() {
         let same = |group: &&mut Vec<usize>| {

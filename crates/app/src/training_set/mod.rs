@@ -28,6 +28,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use paceline_core::Timestamp;
 
+pub(crate) use join::group_views;
 pub(crate) use join::push_source;
 pub use join::{FeatureBatches, FeatureJoin, wanted_columns};
 pub use request::RequestFeatures;

@@ -22,6 +22,7 @@ use super::Outcome;
 use crate::materialize::table_of;
 use crate::messages::Terminal;
 use crate::pipeline::{self, Pipeline, Weight};
+use crate::report::place::now;
 use crate::run::recommend::World;
 use crate::serving::{self, Artifact, Materialization, REQUESTS_FOLDER, Replace, RequestWriter, Schedule, Scheduler};
 use crate::stores::{self, StoreArguments};
@@ -155,7 +156,7 @@ fn catch_up(
     terminal: &Terminal,
 ) -> Result<()> {
     let bar = terminal.progress("reading sources", None);
-    let written = serving::due(pipeline, store, serving::now(), Replace::OtherDeclarations).and_then(|due| {
+    let written = serving::due(pipeline, store, now(), Replace::OtherDeclarations).and_then(|due| {
         if due.is_empty() {
             return Ok(Vec::new());
         }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use paceline::serving::{HttpClient, now};
+use paceline::report::place::now;
+use paceline::serving::HttpClient;
 use paceline_core::{Period, Timestamp};
 use serde_json::{Value, json};
 

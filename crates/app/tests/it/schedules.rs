@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use paceline::serving::{HttpClient, now};
+use paceline::report::place::now;
+use paceline::serving::HttpClient;
 use paceline_core::Timestamp;
 use serde_json::{Value, json};
 

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use paceline::report::place::now;
 use paceline::serving::HttpClient;
 use paceline_core::Timestamp;
 use serde_json::{Value as Json, json};
@@ -64,8 +65,7 @@ const FEATURES: [&str; 8] = [
 const HEADER: &str = "line_id,user_id,item,quantity,price,at\n";
 
 fn minutes_ago(minutes: i64) -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
-    Timestamp(now - minutes * 60_000_000)
+    Timestamp(now().0 - minutes * 60_000_000)
 }
 
 /// A line as the file and as an event has it.
@@ -120,7 +120,7 @@ impl Served<'_> {
         let text: String = lines.iter().map(|line| line.0.as_str()).collect();
         std::fs::write(folder.path().join("sales.csv"), format!("{HEADER}{text}")).unwrap();
         std::fs::copy(self.folder.join("pipeline.toml"), folder.path().join("p.toml")).unwrap();
-        let now = minutes_ago(0);
+        let now = now();
         let spine: String = pairs.iter().fold(String::new(), |mut spine, (user, item)| {
             writeln!(spine, "{user},{item},{now}").unwrap();
             spine

@@ -210,20 +210,17 @@ fn keys(
     row_count: usize,
 ) -> Result<Vec<Vec<u8>>, FeatureError> {
     let mut keys: Vec<Option<Vec<KeyPart>>> = vec![Some(Vec::with_capacity(entity.len())); row_count];
-    for KeyColumn { name, is_number } in entity {
+    for column in entity {
+        let name = &column.name;
         let values = request.entities.get(name).ok_or_else(|| {
             FeatureError::Request(format!("`entities` lacks {name:?}, a key column of view {view:?}"))
         })?;
         for (row, (key, value)) in keys.iter_mut().zip(values).enumerate() {
-            let part = match (value, is_number) {
-                (Json::Null, _) => None,
-                (Json::Number(number), true) if number.is_i64() => number.as_i64().map(KeyPart::Int),
-                (Json::String(text), false) => Some(KeyPart::Text(text.clone())),
-                _ => {
-                    let must = if *is_number { "a whole number" } else { "a text" };
-                    return Err(FeatureError::Request(format!("entities[{name:?}][{row}] is {value}, not {must}")));
-                }
-            };
+            let part = column.part(value);
+            if part.is_none() && !value.is_null() {
+                let must = column.must_be();
+                return Err(FeatureError::Request(format!("entities[{name:?}][{row}] is {value}, not {must}")));
+            }
             match part {
                 Some(part) => key.iter_mut().for_each(|parts| parts.push(part.clone())),
                 None => *key = None,

@@ -11,7 +11,9 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+use paceline_core::KeyPart;
 use paceline_features::expression::{Program, Type};
+use serde_json::Value as Json;
 use thiserror::Error;
 
 pub use answer::FeatureAnswer;
@@ -65,6 +67,22 @@ pub struct KeyColumn {
     pub name: String,
     /// Whether its keys are whole numbers; else they are texts.
     pub is_number: bool,
+}
+
+impl KeyColumn {
+    /// A value of the column as a part of a key; `None` for one of another type.
+    fn part(&self, value: &Json) -> Option<KeyPart> {
+        match (value, self.is_number) {
+            (Json::Number(number), true) => number.as_i64().map(KeyPart::Int),
+            (Json::String(text), false) => Some(KeyPart::Text(text.clone())),
+            _ => None,
+        }
+    }
+
+    /// What a value of it must be.
+    fn must_be(&self) -> &'static str {
+        if self.is_number { "a whole number" } else { "a text" }
+    }
 }
 
 /// Why there is no answer.

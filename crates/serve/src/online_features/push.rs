@@ -4,7 +4,7 @@ use std::fmt;
 
 use paceline_core::online::{OnlineError, Pushed, PushedRow};
 use paceline_core::value::encode_values;
-use paceline_core::{EntityKey, KeyPart, Timestamp, Value};
+use paceline_core::{EntityKey, Timestamp, Value};
 use paceline_features::expression::Type;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -177,11 +177,8 @@ fn row_of(
     }
     let missing = || "it is missing".to_owned();
     let keys = view.entity.iter().map(|key| {
-        let part = row.get(&key.name).ok_or_else(missing).and_then(|value| match (value, key.is_number) {
-            (Json::Number(number), true) if number.is_i64() => Ok(KeyPart::Int(number.as_i64().unwrap_or_default())),
-            (Json::String(text), false) => Ok(KeyPart::Text(text.clone())),
-            (value, true) => Err(format!("{value} is no key; it must be a whole number")),
-            (value, false) => Err(format!("{value} is no key; it must be a text")),
+        let part = row.get(&key.name).ok_or_else(missing).and_then(|value| {
+            key.part(value).ok_or_else(|| format!("{value} is no key; it must be {}", key.must_be()))
         });
         mistakes.take(&key.name, part)
     });

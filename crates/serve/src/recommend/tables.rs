@@ -209,21 +209,16 @@ pub fn read_user_values(
     views: &[ViewColumns],
     user: &[u8],
 ) -> Result<(Vec<Value>, Option<Timestamp>), TableError> {
-    let mut values = Vec::new();
-    let mut oldest = None;
-    for view in views {
-        let table = view_table(pipeline, &view.name);
-        let snapshot = store.get(&table, &[user])?;
-        let as_of = snapshot.as_of.ok_or_else(|| TableError::Absent { table: table.clone() })?;
-        oldest = Some(oldest.map_or(as_of, |known: Timestamp| known.min(as_of)));
-        match snapshot.values.first().and_then(Option::as_deref) {
-            Some(bytes) => {
-                view.decode(bytes, &mut values).map_err(|cause| TableError::Mismatch { table, cause })?;
-            }
-            None => values.extend(view.missing()),
-        }
-    }
-    Ok((values, oldest))
+    let tables: Vec<String> = views.iter().map(|view| view_table(pipeline, &view.name)).collect();
+    let keys = [user.to_vec()];
+    let wanted = views.iter().zip(&tables).map(|(view, table)| WantedRows { table, view, keys: &keys });
+    Ok(joined(read_views(store, &wanted.collect::<Vec<_>>())?))
+}
+
+/// The values of all views, in order, and the oldest time as of which one of them is.
+pub(crate) fn joined(views: Vec<ViewRows>) -> (Vec<Value>, Option<Timestamp>) {
+    let oldest = views.iter().map(|rows| rows.as_of).min();
+    (views.into_iter().flat_map(|rows| rows.values).collect(), oldest)
 }
 
 /// The features of all items of `catalogue`, each view as of one time, and the oldest of these times. `views` are those
@@ -296,12 +291,7 @@ pub fn read_views(store: &dyn OnlineStore, wanted: &[WantedRows<'_>]) -> Result<
     let rows = |(wanted, snapshot): (&WantedRows<'_>, Snapshot)| {
         let WantedRows { table, view, keys } = *wanted;
         let as_of = snapshot.as_of.ok_or_else(|| TableError::Absent { table: table.to_owned() })?;
-        let mut rows = ViewRows {
-            values: Vec::with_capacity(keys.len() * view.columns.len()),
-            known: Vec::with_capacity(keys.len()),
-            pushed: Vec::with_capacity(keys.len()),
-            as_of,
-        };
+        let mut rows = ViewRows::with_room(view, keys.len(), as_of);
         rows.take(table, view, snapshot)?;
         Ok(rows)
     };
@@ -309,6 +299,16 @@ pub fn read_views(store: &dyn OnlineStore, wanted: &[WantedRows<'_>]) -> Result<
 }
 
 impl ViewRows {
+    /// No row yet, with room for so many.
+    pub(crate) fn with_room(view: &ViewColumns, count: usize, as_of: Timestamp) -> ViewRows {
+        ViewRows {
+            values: Vec::with_capacity(count * view.columns.len()),
+            known: Vec::with_capacity(count),
+            pushed: Vec::with_capacity(count),
+            as_of,
+        }
+    }
+
     /// Adds the rows of a snapshot.
     fn take(&mut self, table: &str, view: &ViewColumns, snapshot: Snapshot) -> Result<(), TableError> {
         self.pushed.extend(snapshot.pushed);
@@ -338,12 +338,7 @@ pub fn read_view(
     let absent = || TableError::Absent { table: table.to_owned() };
     'again: for _ in 0..READ_ATTEMPTS_MAX {
         let mut as_of = None;
-        let mut rows = ViewRows {
-            values: Vec::with_capacity(keys.len() * view.columns.len()),
-            known: Vec::with_capacity(keys.len()),
-            pushed: Vec::with_capacity(keys.len()),
-            as_of: Timestamp::MIN,
-        };
+        let mut rows = ViewRows::with_room(view, keys.len(), Timestamp::MIN);
         for chunk in keys.chunks(CHUNK_KEYS) {
             let borrowed: Vec<&[u8]> = chunk.iter().map(Vec::as_slice).collect();
             let snapshot = store.get(table, &borrowed)?;

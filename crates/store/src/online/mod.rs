@@ -12,6 +12,8 @@ mod embedded;
 mod layer;
 mod pushed;
 mod redis;
+mod redis_pointer;
+mod redis_scripts;
 
 pub use embedded::EmbeddedOnlineStore;
 pub use redis::RedisOnlineStore;

@@ -27,6 +27,8 @@ use paceline_core::online::{
 };
 
 use super::layer::{Kind, MERGE_FACTOR, tagged};
+use super::redis_pointer::{Layer, Pointer, TIME_DIGITS, ordered_text, parse_time};
+use super::redis_scripts::{ERASE, MOVE_POINTER, MOVED, PUSH, SWEEP};
 use super::{check_change, check_pushed, check_row, check_table_name};
 use crate::redis_pool::{PoolError, RedisOptions, RedisPool};
 
@@ -37,144 +39,6 @@ const CHUNK_BYTES: usize = 1 << 20;
 const UNFINISHED_TTL_S: u64 = 600;
 /// A read that meets this many publishes in a row gives up: they must be milliseconds apart.
 const READ_ATTEMPTS_MAX: usize = 16;
-
-/// Digits of a time in a pointer or before a pushed value.
-const TIME_DIGITS: usize = 20;
-
-/// What [`MOVE_POINTER`] answers when the table is not the version that a change was made for.
-const MOVED: &str = "moved";
-
-/// Compares and moves the pointer; one script, so nothing happens in between.
-///
-/// KEYS: pointer, rows of the new version. ARGV: the new pointer, as of, number of distinct keys, prefix of rows keys,
-/// the pointer that must be there ('' for any). Answers the newer `as of` when there is one, `moved` when another
-/// pointer is there, otherwise nothing. Layers that only the old pointer names are deleted.
-const MOVE_POINTER: &str = r"
-local current = redis.call('GET', KEYS[1])
-local function layers(pointer)
-  local format, version, rest = string.match(pointer, '^([12]) (%d+) %d+ (.+)$')
-  local found = {}
-  if format == '1' then
-    found[version] = true
-  elseif format == '2' then
-    for layer in string.gmatch(rest, '(%d+):%d+:%a') do found[layer] = true end
-  end
-  return found
-end
-if current then
-  local as_of = string.match(current, '^[12] %d+ (%d+) .+$')
-  if not as_of then
-    return redis.error_reply('PACELINE the pointer ' .. KEYS[1] .. ' was not written by this version of Paceline')
-  end
-  if as_of > ARGV[2] then
-    redis.call('UNLINK', KEYS[2])
-    return as_of
-  end
-end
-if ARGV[5] ~= '' and current ~= ARGV[5] then
-  redis.call('UNLINK', KEYS[2])
-  return 'moved'
-end
-if redis.call('HLEN', KEYS[2]) ~= tonumber(ARGV[3]) then
-  return redis.error_reply('PACELINE rows vanished while they were written; is maxmemory-policy noeviction?')
-end
-redis.call('PERSIST', KEYS[2])
-redis.call('SET', KEYS[1], ARGV[1])
-if current then
-  local kept = layers(ARGV[1])
-  for layer in pairs(layers(current)) do
-    if not kept[layer] then redis.call('UNLINK', ARGV[4] .. layer) end
-  end
-end
-return false
-";
-
-/// Writes pushed rows unless the store holds something newer, in one step.
-///
-/// KEYS: pushed rows, pointer. ARGV: per row its key, time and value. Answers, per row, the newer time that stays, else an
-/// empty text.
-const PUSH: &str = r"
-local current = redis.call('GET', KEYS[2])
-local as_of = current and string.match(current, '^[12] %d+ (%d+) .+$')
-if current and not as_of then
-  return redis.error_reply('PACELINE the pointer ' .. KEYS[2] .. ' was not written by this version of Paceline')
-end
-local answer = {}
-for i = 1, #ARGV, 3 do
-  local newest = as_of or ''
-  local stored = redis.call('HGET', KEYS[1], ARGV[i])
-  if stored and string.sub(stored, 1, 20) > newest then newest = string.sub(stored, 1, 20) end
-  if newest > ARGV[i + 1] then
-    answer[#answer + 1] = newest
-  else
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ARGV[i + 2])
-    answer[#answer + 1] = ''
-  end
-end
-return answer
-";
-
-/// Deletes pushed rows that a version has outdated.
-///
-/// KEYS: pushed rows. ARGV: as of when the version is, then keys.
-const SWEEP: &str = r"
-for i = 2, #ARGV do
-  local stored = redis.call('HGET', KEYS[1], ARGV[i])
-  if stored and string.sub(stored, 1, 20) < ARGV[1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
-end
-return false
-";
-
-/// Takes keys out of every layer of a table and out of its pushed rows, in one step.
-///
-/// KEYS: pointer, counter of versions, pushed rows. ARGV: prefix of rows keys, then keys. Answers how many of them had a value. The new
-/// pointer keeps a change that is being made for the old one from being applied.
-const ERASE: &str = r"
-local current = redis.call('GET', KEYS[1])
-local format, version, as_of, rest
-local layers = {}
-if current then
-  format, version, as_of, rest = string.match(current, '^([12]) (%d+) (%d+) (.+)$')
-  if not format then
-    return redis.error_reply('PACELINE the pointer ' .. KEYS[1] .. ' was not written by this version of Paceline')
-  end
-  if format == '1' then
-    layers[1] = { version, tonumber(rest), 'r' }
-  else
-    for number, rows, kind in string.gmatch(rest, '(%d+):(%d+):(%a)') do
-      layers[#layers + 1] = { number, tonumber(rows), kind }
-    end
-  end
-end
-local erased, removed = 0, 0
-for i = 2, #ARGV do
-  local known, has_value = false, false
-  for _, layer in ipairs(layers) do
-    local stored = redis.call('HGET', ARGV[1] .. layer[1], ARGV[i])
-    if stored then
-      if not known then has_value = layer[3] == 'r' or string.byte(stored, 1) == 1 end
-      known = true
-      redis.call('HDEL', ARGV[1] .. layer[1], ARGV[i])
-      layer[2] = layer[2] - 1
-      removed = removed + 1
-    end
-  end
-  local pushed = redis.call('HGET', KEYS[3], ARGV[i])
-  if pushed then
-    has_value = has_value or not as_of or string.sub(pushed, 1, 20) >= as_of
-    redis.call('HDEL', KEYS[3], ARGV[i])
-  end
-  if has_value then erased = erased + 1 end
-end
-if removed > 0 then
-  local pointer = string.format('2 %.0f %s', redis.call('INCR', KEYS[2]), as_of)
-  for _, layer in ipairs(layers) do
-    pointer = pointer .. string.format(' %s:%.0f:%s', layer[1], layer[2], layer[3])
-  end
-  redis.call('SET', KEYS[1], pointer)
-end
-return erased
-";
 
 /// Tables on a server. Threads share it; each call takes a connection from a small pool.
 ///
@@ -193,83 +57,6 @@ pub struct RedisOnlineStore {
     sweep: Script,
     /// The pointers last seen; a wrong one costs a round trip, never a wrong value.
     believed: RwLock<HashMap<String, Pointer>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pointer {
-    version: Version,
-    /// The newest first; a key has the value of the first layer that knows it.
-    layers: Vec<Layer>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layer {
-    number: u64,
-    /// Distinct keys.
-    rows: u64,
-    kind: Kind,
-}
-
-impl Pointer {
-    fn whole(version: Version, rows: u64) -> Pointer {
-        Pointer { version, layers: vec![Layer { number: version.number, rows, kind: Kind::Rows }] }
-    }
-
-    fn parse(text: &str) -> Option<Pointer> {
-        let mut words = text.split(' ');
-        let format = words.next()?;
-        let version = Version { number: words.next()?.parse().ok()?, as_of: parse_time(words.next()?)? };
-        match format {
-            "1" => {
-                let pointer = Pointer::whole(version, words.next()?.parse().ok()?);
-                words.next().is_none().then_some(pointer)
-            }
-            "2" => Some(Pointer { version, layers: words.map(Layer::parse).collect::<Option<_>>()? }),
-            _ => None,
-        }
-    }
-
-    fn to_text(&self) -> String {
-        let Version { number, as_of } = self.version;
-        let as_of = ordered_text(as_of);
-        match self.layers[..] {
-            [Layer { number: layer, rows, kind: Kind::Rows }] if layer == number => {
-                format!("1 {number} {as_of} {rows}")
-            }
-            _ => {
-                let layers = self
-                    .layers
-                    .iter()
-                    .map(|layer| format!(" {}:{}:{}", layer.number, layer.rows, char::from(layer.kind.letter())));
-                format!("2 {number} {as_of}{}", layers.collect::<String>())
-            }
-        }
-    }
-}
-
-impl Layer {
-    fn parse(text: &str) -> Option<Layer> {
-        let mut parts = text.split(':');
-        let layer = Layer {
-            number: parts.next()?.parse().ok()?,
-            rows: parts.next()?.parse().ok()?,
-            kind: match parts.next()?.as_bytes() {
-                [letter] => Kind::from_letter(*letter)?,
-                _ => return None,
-            },
-        };
-        parts.next().is_none().then_some(layer)
-    }
-}
-
-const SIGN: u64 = 1 << 63;
-
-fn ordered_text(time: Timestamp) -> String {
-    format!("{:020}", (time.0 as u64) ^ SIGN)
-}
-
-fn parse_time(text: &str) -> Option<Timestamp> {
-    text.parse::<u64>().ok().map(|biased| Timestamp((biased ^ SIGN) as i64))
 }
 
 impl RedisOnlineStore {
@@ -784,35 +571,5 @@ fn pool_error(address: &str, error: PoolError) -> OnlineError {
     match error {
         PoolError::Unreachable(cause) => OnlineError::Unreachable { address, cause },
         PoolError::Refused(cause) => OnlineError::Broken { address, cause },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_order_as_texts() {
-        let times = [Timestamp::MIN, Timestamp(-1), Timestamp(0), Timestamp(1 << 60), Timestamp::MAX];
-        let texts = times.map(ordered_text);
-        assert!(texts.is_sorted() && texts.iter().all(|text| text.len() == 20), "{texts:?}");
-        assert_eq!(texts.map(|text| parse_time(&text).unwrap()), times);
-    }
-
-    #[test]
-    fn pointers_of_other_formats_are_not_guessed() {
-        let version = Version { number: 3, as_of: Timestamp(5) };
-        let whole = Pointer::whole(version, 9);
-        let text = format!("1 3 {} 9", ordered_text(Timestamp(5)));
-        assert_eq!((Pointer::parse(&text), whole.to_text()), (Some(whole), text));
-        let layer = |number, rows, kind| Layer { number, rows, kind };
-        let layered = Pointer { version, layers: vec![layer(3, 4, Kind::Changes), layer(1, 9, Kind::Rows)] };
-        let text = format!("2 3 {} 3:4:c 1:9:r", ordered_text(Timestamp(5)));
-        assert_eq!((Pointer::parse(&text), layered.to_text()), (Some(layered), text));
-        for other in
-            ["", "3 3 00000000000000000005 9", "1 3 5", "1 3 5 9 x", "2 3 5 3:4", "2 3 5 3:4:x", "2 3 5 3:4:c:"]
-        {
-            assert_eq!(Pointer::parse(other), None, "{other:?}");
-        }
     }
 }

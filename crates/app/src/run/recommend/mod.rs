@@ -225,11 +225,11 @@ fn publish(
 
 /// Which views are not placed in batch: what is served reads every view from the online store.
 fn warn_of_placements(pipeline: &Pipeline, say: &dyn Fn(&str)) {
-    let user = |view: &&FeatureView| matches!(&pipeline.model.as_ref().map(|model| &model.goal), Some(Goal::Recommend(goal)) if view.entity == [goal.user.as_str()]);
+    let of_user = |view: &FeatureView| pipeline.recommend().is_some_and(|goal| view.entity == [goal.user.as_str()]);
     // A user's features may be kept current by events; those of items are read from the store, all at once.
     let is_current = |view: &&FeatureView| match view.placement {
         Placement::Batch => true,
-        Placement::Stream => user(view),
+        Placement::Stream => of_user(view),
         Placement::Request => false,
     };
     for view in pipeline.views.iter().filter(|view| !is_current(view)) {
