@@ -85,9 +85,10 @@ impl<'a> Columns<'a> {
         self.views[view].as_ref().expect("a wanted view was read")
     }
 
-    /// The oldest time as of which a view is that was read.
+    /// The oldest time as of which a view is that was read. A view that is only pushed has no such time.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.views.iter().flatten().map(|rows| rows.as_of).min()
+        let read = self.features.set.views.iter().zip(&self.views).filter(|(view, _)| !view.is_pushed);
+        read.filter_map(|(_, rows)| Some(rows.as_ref()?.as_of)).min()
     }
 
     /// What was read and computed, by name.

@@ -44,15 +44,15 @@ pub(crate) fn set() -> FeatureSet {
 }
 
 fn features(store: &Arc<MemoryStore>) -> OnlineFeatures {
+    features_of(store, set())
+}
+
+fn features_of(store: &Arc<MemoryStore>, set: FeatureSet) -> OnlineFeatures {
     let user = |orders: i64, price: Value| encode_values(&[Value::Int(orders), price, Value::Int(5_000_000)]);
     let price = |price: f64| encode_values(&[Value::Float(price)]);
     store.write("shop.user", Timestamp(20_000_000), vec![(1, user(3, Value::Float(2.0))), (2, user(1, Value::Null))]);
     store.write("shop.item", Timestamp(30_000_000), vec![(100, price(5.0)), (101, price(7.0))]);
-    OnlineFeatures::new(
-        PIPELINE.to_owned(),
-        set(),
-        Views::of_store(PIPELINE, Arc::clone(store) as Arc<dyn OnlineStore>),
-    )
+    OnlineFeatures::new(PIPELINE.to_owned(), set, Views::of_store(PIPELINE, Arc::clone(store) as Arc<dyn OnlineStore>))
 }
 
 fn ask(features: &OnlineFeatures, request: Json) -> Result<Json, FeatureError> {
@@ -107,6 +107,16 @@ fn request_time_features_read_views_fields_and_the_time() {
     assert_eq!(values(5), &json!([60.0, 60.0, 60.0]));
     assert_eq!(answer["results"][2]["statuses"], json!(["PRESENT", "NULL_VALUE", "NULL_VALUE"]));
     assert_eq!(answer["results"][2]["event_timestamps"][0], "1970-01-01T00:00:20Z", "the oldest view");
+}
+
+#[test]
+fn a_view_that_is_only_pushed_makes_no_request_time_feature_old() {
+    let mut set = set();
+    set.views[0].is_pushed = true;
+    let features = features_of(&Arc::default(), set);
+    let asked = json!({"features": ["request:ratio"], "entities": {"user_id": [1], "item_id": [100]}});
+    let answer = ask(&features, asked).expect("both keys are given");
+    assert_eq!(answer["results"][2]["event_timestamps"], json!(["1970-01-01T00:00:30Z"]), "that of the items");
 }
 
 #[test]

@@ -17,8 +17,8 @@ impl Checker<'_> {
             for (section, columns) in
                 [("entity", view.entity.keys().collect::<Vec<_>>()), ("features", view.features.keys().collect())]
             {
-                let said = self.tree.nearest(&path).get(section).is_some();
-                if columns.is_empty() && said {
+                // One whose entries are all mistaken is not empty.
+                if self.tree.nearest(&["pushed", name, section]).is_empty_table() {
                     let example = if section == "entity" { "user_id = \"int\"" } else { "score = \"float\"" };
                     let help = format!("write one, such as {section} = {{ {example} }}");
                     self.mistake(&["pushed", name, section], format!("`{section}` of [pushed.{name}] is empty"), help);
